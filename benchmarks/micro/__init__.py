@@ -1,0 +1,1 @@
+"""What the compiled core costs per call, next to plain msgpack."""

@@ -1,0 +1,43 @@
+cdef class JobBase:
+    cdef readonly str id
+    cdef readonly str name
+    cdef readonly long long timestamp
+    cdef object owner                  # the queue or the worker's side of it: name, codec, calls
+    cdef bytes record
+    cdef Py_ssize_t data_at            # where the packed data stands in the record
+    cdef Py_ssize_t data_size
+    cdef object _data
+    cdef bytes options                 # packed options, or None
+    cdef object _settings
+    cdef bytes place                   # where a special job goes when it is added, or None
+    cdef bytes value
+    cdef bytes session                 # whose block the id comes from
+    cdef bytes stream_id               # of the entry that told of its adding
+    cdef public object duplicate
+    cdef bytes attempts                # as stored: "made lost crashes suspicion", or None
+    cdef bytes plan
+    cdef readonly int attempts_made
+    cdef readonly int attempts_started
+    cdef readonly int crashes
+    cdef bint suspect
+    cdef long long claimed_ns          # monotonic
+    cdef long long started_ns
+    cdef object outcome                # of a finished job: (returnvalue, failed_reason, error_type, stacktrace)
+    cdef readonly long long processed_ms
+    cdef readonly long long finished_ms
+    cdef object _progress
+    cdef readonly object worker
+    cdef object _state
+    cdef object run
+    cdef object sink                   # takes progress and log lines while a handler runs
+    cdef readonly object context
+    cdef object cancel_reason_
+    cdef object __weakref__
+
+    cdef bint bare(self) noexcept
+    cdef int find_data(self) except -1
+    cdef int read_record(self, bytes record) except -1
+    cdef object _decode(self)
+
+
+cdef JobBase new_job(type kind, object owner, str id, str name)

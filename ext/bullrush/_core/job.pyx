@@ -1,0 +1,304 @@
+"""The job: what a producer gets back and a handler gets to see. Data and options are decoded when they are first asked for."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.string cimport memcmp
+
+from bullrush._core.codec cimport RecordParts, parse_record, unpack_value
+
+from datetime import UTC, datetime
+
+from bullrush.errors import CodecError, JobCancelled
+from bullrush.options import DEFAULT_SETTINGS, JobRef, settings_from_wire
+from bullrush.options.wire import unpack_options
+
+cdef object UNREAD = object()
+
+# Names repeat: the last few are kept as objects, so that a claim of a thousand equal names makes none.
+cdef bytes last_name = b""
+cdef str last_text = ""
+
+
+cdef JobBase new_job(type kind, object owner, str id, str name):
+    cdef JobBase job = kind.__new__(kind)
+    job.owner = owner
+    job.id = id
+    job.name = name
+    return job
+
+
+cdef inline str _name_of(const char* text, Py_ssize_t size):
+    global last_name, last_text
+    if PyBytes_GET_SIZE(last_name) != size or memcmp(PyBytes_AS_STRING(last_name), text, size) != 0:
+        last_text = PyUnicode_DecodeUTF8(text, size, NULL)
+        last_name = text[:size]
+    return last_text
+
+
+def _moment(long long ms):
+    return datetime.fromtimestamp(ms / 1000, UTC) if ms else None
+
+
+cdef class JobBase:
+    """What needs no waiting, common to `bullrush.Job` and `bullrush.sync.Job`."""
+
+    def __cinit__(self):
+        self.id = ""
+        self._data = UNREAD
+        self.duplicate = False
+
+    def __class_getitem__(cls, parameters):
+        """Make `Job[Data, Result]` legal at run time; the parameters are for type checkers."""
+        return cls
+
+    def __reduce__(self):
+        raise TypeError("a job cannot be pickled: send its id (job.ref) and fetch it with queue.get_job()")
+
+    def __repr__(self):
+        return f"<{type(self).__name__} {self.id or '(no id yet)'} {self.name!r} in {self.queue!r}>"
+
+    cdef bint bare(self) noexcept:
+        """Say whether nothing but the job's end has to be told: no options, attempts or plan of its own."""
+        return self.options is None and self.attempts is None and self.plan is None
+
+    cdef int find_data(self) except -1:
+        """Find the data in a record of our own making; its data was the last thing packed."""
+        self._data = UNREAD
+        self.data_size = -1
+        return 0
+
+    cdef int read_record(self, bytes record) except -1:
+        cdef RecordParts parts
+        cdef const unsigned char* raw = <const unsigned char*>PyBytes_AS_STRING(record)
+        cdef int error = parse_record(raw, PyBytes_GET_SIZE(record), &parts)
+        if error:
+            raise CodecError(f"the record of job {self.id} cannot be decoded (code {error}); its bytes are kept in Redis")
+        self.record = record
+        self.timestamp = parts.timestamp
+        self.data_at = parts.data_offset
+        self.data_size = parts.data_size
+        if parts.options_size:
+            self.options = record[parts.options_offset:parts.options_offset + parts.options_size]
+        try:
+            self.name = _name_of(<const char*>raw + parts.name_offset, parts.name_size)
+        except UnicodeDecodeError as error_:
+            raise CodecError(f"the name of job {self.id} is no UTF-8: {error_}") from error_
+        return 0
+
+    # Identity and data.
+
+    @property
+    def queue(self):
+        """The name of the queue."""
+        return self.owner.name if self.owner is not None else ""
+
+    @property
+    def data(self):
+        """What was added; decoded at the first look. Raises CodecError when it cannot be decoded."""
+        if self._data is UNREAD:
+            self._data = self._decode()
+        return self._data
+
+    cdef object _decode(self):
+        cdef object packed
+        cdef RecordParts parts
+        if self.record is None:
+            return None
+        if self.data_size < 0:
+            parse_record(<const unsigned char*>PyBytes_AS_STRING(self.record), PyBytes_GET_SIZE(self.record), &parts)
+            self.data_at, self.data_size = parts.data_offset, parts.data_size
+        if self.data_size == 1 and self.record[self.data_at] == 0xc0:
+            return None
+        packed = memoryview(self.record)[self.data_at:self.data_at + self.data_size]
+        codec = self.owner.codec if self.owner is not None else None
+        value = unpack_value(packed)
+        return value if codec is None else codec.decode(value)
+
+    @property
+    def ref(self):
+        """The queue and the id, by which another program can find the job."""
+        return JobRef(self.queue, self.id)
+
+    @property
+    def opts(self):
+        """The options that this job does not share with every other."""
+        return {} if self.options is None else unpack_options(self.options)
+
+    @property
+    def settings(self):
+        """The options, validated and complete."""
+        if self._settings is None:
+            self._settings = DEFAULT_SETTINGS if self.options is None else settings_from_wire(self.options)
+        return self._settings
+
+    @property
+    def delay(self):
+        """The delay it was added with, in ms."""
+        return self.settings.delay
+
+    @property
+    def priority(self):
+        """0 first, then ascending."""
+        return self.settings.priority
+
+    @property
+    def max_attempts(self):
+        """How many attempts the job may take in all."""
+        return self.settings.attempts
+
+    @property
+    def is_last_attempt(self):
+        """Say whether a failure now is final."""
+        return self.attempts_made + 1 >= self.settings.attempts
+
+    # Times.
+
+    @property
+    def created_at(self):
+        """When the job was added."""
+        return _moment(self.timestamp)
+
+    @property
+    def processed_on(self):
+        """When the last attempt started, in ms since the epoch by the server's clock, or None."""
+        return self.processed_ms or None
+
+    @property
+    def finished_on(self):
+        """When the job finished, in ms since the epoch by the server's clock, or None."""
+        return self.finished_ms or None
+
+    @property
+    def started_at(self):
+        """When the last attempt started."""
+        return _moment(self.processed_ms)
+
+    @property
+    def finished_at(self):
+        """When the job finished."""
+        return _moment(self.finished_ms)
+
+    @property
+    def due_at(self):
+        """When the job was or is due."""
+        return _moment(self.timestamp + self.settings.delay)
+
+    # Outcome: a snapshot.
+
+    @property
+    def progress(self):
+        """The last progress that this snapshot knows, or None."""
+        return self._progress
+
+    @property
+    def returnvalue(self):
+        """What the handler returned, once completed."""
+        return self.outcome[0] if self.outcome is not None else None
+
+    @property
+    def failed_reason(self):
+        """Why the last attempt failed, or None."""
+        return self.outcome[1] if self.outcome is not None else None
+
+    @property
+    def error_type(self):
+        """The class of the error that ended the last attempt, or None."""
+        return self.outcome[2] if self.outcome is not None else None
+
+    @property
+    def stacktrace(self):
+        """The stack of the last failure, line by line."""
+        return self.outcome[3].splitlines() if self.outcome is not None and self.outcome[3] else []
+
+    @property
+    def state(self):
+        """The state when this snapshot was taken, or None where it was not asked."""
+        return self._state
+
+    @property
+    def cancelled(self):
+        """Say whether somebody asked this running job to stop."""
+        return self.cancel_reason_ is not None
+
+    @property
+    def cancel_reason(self):
+        """Why it was asked to stop, or None."""
+        return self.cancel_reason_
+
+    def to_dict(self):
+        """Return the fields as a dict of plain values."""
+        return {
+            "id": self.id, "queue": self.queue, "name": self.name, "data": self.data, "opts": self.opts,
+            "timestamp": self.timestamp, "attempts_made": self.attempts_made, "attempts_started": self.attempts_started,
+            "crashes": self.crashes, "progress": self.progress, "returnvalue": self.returnvalue,
+            "failed_reason": self.failed_reason, "error_type": self.error_type, "stacktrace": self.stacktrace,
+            "processed_on": self.processed_on, "finished_on": self.finished_on, "state": self.state,
+        }
+
+    # For the layers above: they own the policy, this class only the fields.
+
+    def _load(self, *, id=None, record=None, attempts=None, outcome=None, progress=None, state=None, worker=None,
+              processed=0, finished=0, data=UNREAD):
+        """Fill a snapshot from what was read; internal."""
+        if id is not None:
+            self.id = id
+        if record is not None:
+            self.read_record(record)
+            self._data = UNREAD
+        if data is not UNREAD:
+            self._data = data
+        if attempts is not None:
+            self.attempts = attempts
+            made, lost, crashes, _ = attempts.split()
+            self.attempts_made = int(made)
+            self.attempts_started = self.attempts_made + int(lost)
+            self.crashes = int(crashes)
+        self.outcome = outcome
+        self._progress = progress
+        self._state = state
+        self.worker = worker
+        self.processed_ms = processed
+        self.finished_ms = finished
+
+    def _cancel(self, reason):
+        """Ask a running job to stop: a coroutine is cancelled at its next await, a thread sees the flag."""
+        self.cancel_reason_ = reason
+        if self.run is not None:
+            self.run.cancel(reason)
+
+    def raise_if_cancelled(self):
+        """Raise JobCancelled when somebody asked this job to stop; for handlers in threads."""
+        if self.cancel_reason_ is not None:
+            raise JobCancelled(f"job {self.id} was asked to stop: {self.cancel_reason_}", job_id=self.id, reason=self.cancel_reason_)
+
+    def _set_progress(self, value):
+        self._progress = value
+
+    def _count(self, int made, int started):
+        """Set the counts of a finished job; internal."""
+        self.attempts_made = made
+        self.attempts_started = started
+
+    @property
+    def _owner(self):
+        return self.owner
+
+    @property
+    def _size(self):
+        return PyBytes_GET_SIZE(self.record) + 64
+
+    @property
+    def _stream_id(self):
+        return self.stream_id
+
+    @property
+    def _packed_attempts(self):
+        return self.attempts
+
+    @property
+    def _sink(self):
+        return self.sink
+
+    @property
+    def _is_suspect(self):
+        return self.suspect

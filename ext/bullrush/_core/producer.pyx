@@ -1,0 +1,578 @@
+"""The producer: adds wait in a buffer while calls are in flight, and leave together. A batch forms by itself.
+
+The first add goes out at once. A second call leaves beside it only once 256 jobs or 256 kB wait; more never do. Ids come from
+blocks that this session reserved; they are given when a call is written, so a job whose call was never applied is written anew
+with an id of the new session. Conditional calls (custom ids, scripts with an answer) travel alone: their answer stays with the
+session until the next call, so that it survives a lost reply.
+"""
+
+from collections import deque
+
+from cpython.bytes cimport PyBytes_GET_SIZE
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from os import urandom
+from time import time
+
+from bullrush._core.codec cimport pack_record, pack_value
+from bullrush._core.frames cimport ScriptFrame, WriteBuffer
+from bullrush._core.job cimport JobBase, new_job
+from bullrush._core.session cimport Call, Session, SessionState, Verdict
+
+from bullrush._core.session import ReplyError
+from bullrush.errors import ConnectionLost, InvalidOptionType, PayloadTooLarge, QueueFull, ServerError
+
+cdef enum:
+    EARLY_JOBS = 256
+    EARLY_BYTES = 262144
+    CALL_JOBS = 1000
+    CALL_BYTES = 4194304
+    CALL_ARGUMENTS = 3900
+    LARGE = 4000
+    FIRST_BLOCK = 64
+    LAST_BLOCK = 65536
+
+
+cdef class Unit:
+    """What is stored or refused as a whole: one job, or a chunk of `add_bulk`; or one script call of its own."""
+
+
+cdef class AddCall(Call):
+    """A call of units, or a reservation of ids."""
+
+
+cdef class Producer(Session):
+    """The adding side of one queue on one socket, without I/O. Waiters are futures: asyncio's or concurrent's."""
+
+    def __init__(self, ScriptFrame open_script, ScriptFrame add, ScriptFrame reserve, bytes codec_name,
+                 Py_ssize_t max_jobs=20000, Py_ssize_t max_bytes=33554432):
+        Session.__init__(self, open_script)
+        self._add = add
+        self._reserve = reserve
+        self._codec_name = codec_name
+        self.events_mode = ""
+        self.pending = deque()
+        self.max_jobs = max_jobs
+        self.max_bytes = max_bytes
+        self._plain = WriteBuffer()
+        self._others = WriteBuffer()
+        self._block = FIRST_BLOCK
+        self._spare = deque()
+        self._left = 0
+        self._next_id, self._last_id = 1, 0
+        self.clock_offset = monotonic_ms_offset()
+        self._space = deque()
+        self.on_missing = None
+
+    # What goes in.
+
+    def push(self, JobBase job not None, waiter, double deadline):
+        """Buffer one job; the waiter gets it back once it is stored."""
+        cdef Unit unit = Unit()
+        unit.single = job
+        unit.count = 1
+        unit.bytes = PyBytes_GET_SIZE(job.record) + 64
+        unit.conditional = job.place is not None and job.place[0] == 63
+        self._push(unit, waiter, deadline)
+
+    def push_all(self, list jobs, waiter, double deadline):
+        """Buffer a chunk that is stored or refused as a whole; at most 1,000 jobs. The waiter gets the list."""
+        cdef Unit unit = Unit()
+        cdef JobBase job
+        if len(jobs) > CALL_JOBS:
+            raise ValueError(f"a chunk has at most {CALL_JOBS} jobs, this one has {len(jobs)}")
+        unit.jobs = jobs
+        unit.count = len(jobs)
+        for job in jobs:
+            unit.bytes += PyBytes_GET_SIZE(job.record) + 64
+            if job.place is not None and job.place[0] == 63:
+                unit.conditional = True
+        self._push(unit, waiter, deadline)
+
+    def push_script(self, ScriptFrame script, tuple arguments, waiter, double deadline):
+        """Buffer a numbered call of another script; the waiter gets its answer, as the script returned it or as the session kept it."""
+        cdef Unit unit = Unit()
+        unit.script = script
+        unit.arguments = arguments
+        unit.conditional = True
+        self._push(unit, waiter, deadline)
+
+    cdef _push(self, Unit unit, waiter, double deadline):
+        unit.waiter = waiter
+        unit.deadline = deadline
+        if self.fatal is not None:
+            raise self.fatal
+        self.pending.append(unit)
+        self.pending_jobs += unit.count
+        self.pending_bytes += unit.bytes
+
+    @property
+    def full(self):
+        """Say whether an add should wait before it pushes."""
+        return self.pending_jobs >= self.max_jobs or self.pending_bytes >= self.max_bytes
+
+    def wait_for_space(self, waiter):
+        """Resolve this waiter once the buffer has space again, in order of arrival."""
+        self._space.append(waiter)
+
+    @property
+    def busy(self):
+        """Say whether anything is pending, in flight or to be sent again."""
+        return bool(self.pending or self.inflight or self.resend or self._unknown)
+
+    def waiters(self):
+        """Return the futures of everything that is not settled."""
+        cdef list found = [(<Unit>unit).waiter for unit in self.pending]
+        for source in (self.inflight, self._unknown, self.resend):
+            for entry in source:
+                if isinstance(entry, AddCall):
+                    found += [(<Unit>unit).waiter for unit in (<AddCall>entry).units or ()]
+        return [waiter for waiter in found if not waiter.done()]
+
+    def give_id(self, JobBase job not None):
+        """Give a job its id before its call is written; False when no reserved one is left."""
+        if self.state != SessionState.READY or self._left <= self.pending_jobs:
+            return False
+        self._number_for(job)
+        return True
+
+    def expire(self, double now):
+        """Give up what has waited past its deadline; returns whether a call in flight was among it (the socket is then stuck)."""
+        cdef Unit unit
+        cdef AddCall call
+        cdef bint stuck = False
+        for source in (self.inflight, self._unknown, self.resend):
+            for entry in source:
+                if isinstance(entry, AddCall):
+                    call = <AddCall>entry
+                    for unit in call.units or ():
+                        stuck |= self._expire(unit, now, None) and source is self.inflight
+                elif source is self.inflight and now - (<Call>entry).sent_at > 10.0:
+                    stuck = True
+        while self.pending and (<Unit>self.pending[0]).deadline <= now:
+            unit = self.pending.popleft()
+            self.pending_jobs -= unit.count
+            self.pending_bytes -= unit.bytes
+            self._expire(unit, now, False)
+        self._make_space()
+        return stuck
+
+    cdef bint _expire(self, Unit unit, double now, took_effect):
+        if unit.deadline > now or unit.waiter.done():
+            return False
+        effect = "it may have been stored" if took_effect is None else "nothing was stored"
+        unit.waiter.set_exception(ConnectionLost(
+            f"no answer from the server in time: {effect}; add again when a job that runs twice does no harm, or use a job_id",
+            took_effect=took_effect))
+        return True
+
+    def fail_all(self, error):
+        """Fail everything that waits: the queue is closed, or this process is a fork of the one that added it."""
+        cdef Unit unit
+        for source in (self.inflight, self._unknown, self.resend):
+            for entry in source:
+                if isinstance(entry, AddCall):
+                    for unit in (<AddCall>entry).units or ():
+                        if not unit.waiter.done():
+                            unit.waiter.set_exception(error)
+        for unit in self.pending:
+            if not unit.waiter.done():
+                unit.waiter.set_exception(error)
+        for waiter in self._space:
+            if not waiter.done():
+                waiter.set_exception(error)
+        self.pending.clear()
+        self.resend.clear()
+        self._unknown.clear()
+        self._space.clear()
+        self.pending_jobs = self.pending_bytes = 0
+
+    # Ids.
+
+    cdef long long _take_id(self) noexcept:
+        """Give the next id; whoever calls has seen that one is left."""
+        if self._next_id > self._last_id:
+            self._next_id, self._last_id = self._spare.popleft()
+        self._next_id += 1
+        self._left -= 1
+        return self._next_id - 1
+
+    cdef Call _reserve_call(self):
+        cdef AddCall call = AddCall()
+        call.kind = "reserve"
+        call.units = []
+        self._block = self._next_block(self._block * 2)
+        call.size = self._block
+        return call
+
+    cdef long long _next_block(self, long long size):
+        """Blocks double from 64 to 65,536, and cover what waits already."""
+        while size < LAST_BLOCK and size < self.pending_jobs:
+            size *= 2
+        return min(size, LAST_BLOCK)
+
+    cdef bint _in_flight(self, str kind):
+        cdef Call call
+        for call in self.inflight:
+            if call.kind == kind:
+                return True
+        return False
+
+    # The session's hooks.
+
+    cdef tuple _open_arguments(self):
+        self._block = self._next_block(FIRST_BLOCK)
+        return (self._block, urandom(8).hex(), self._codec_name, self.events_mode, "", "", "", "")
+
+    cdef _opened(self, list reply):
+        self._last_id = reply[4]
+        self._next_id = self._last_id - self._block + 1
+        self._left = self._block
+        self._spare.clear()
+        self.events_mode = ""
+        # A reservation that was under way belonged to the session before.
+        self.resend[:] = [call for call in self.resend if (<Call>call).kind != "reserve"]
+
+    cdef Call _next_call(self, double now):
+        cdef Unit unit
+        cdef AddCall call
+        cdef int adds = 0
+        for call in self.inflight:
+            if call.conditional:
+                return None
+            adds += call.kind == "add"
+        if not self.pending:
+            return None
+        if 2 * self._left < self._block and not self._in_flight("reserve"):
+            return self._reserve_call()
+        unit = <Unit>self.pending[0]
+        if unit.conditional:
+            if self.inflight:
+                return None
+            return self._script_call() if unit.script is not None else self._add_call()
+        if adds >= 2 or (adds == 1 and self.pending_jobs < EARLY_JOBS and self.pending_bytes < EARLY_BYTES):
+            return None
+        return self._add_call()
+
+    cdef Call _script_call(self):
+        cdef AddCall call = AddCall()
+        cdef Unit unit = self.pending.popleft()
+        call.kind = "script"
+        call.conditional = True
+        call.units = [unit]
+        return call
+
+    cdef AddCall _add_call(self):
+        """Take as many units as one call carries; ids must be at hand for all of them. None: wait for a block."""
+        cdef AddCall call = AddCall()
+        cdef Unit unit
+        cdef Py_ssize_t size = 0
+        cdef bint conditional = (<Unit>self.pending[0]).conditional
+        call.kind = "add"
+        call.conditional = conditional
+        call.units = []
+        while self.pending:
+            unit = <Unit>self.pending[0]
+            if unit.script is not None or unit.conditional != conditional:
+                break
+            if call.units and (call.count + unit.count > CALL_JOBS or size + unit.bytes > CALL_BYTES):
+                break
+            if not unit.waiter.done():
+                if call.count + unit.count > self._left:
+                    break
+                call.units.append(unit)
+                call.count += unit.count
+                size += unit.bytes
+            self.pending.popleft()
+            self.pending_jobs -= unit.count
+            self.pending_bytes -= unit.bytes
+        self._make_space()
+        if call.units:
+            return call
+        return <AddCall>self._reserve_call() if self.pending and not self._in_flight("reserve") else None
+
+    cdef _make_space(self):
+        while self._space and not self.full:
+            waiter = self._space.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    cdef bytes _encode(self, Call call):
+        cdef AddCall add = <AddCall>call
+        cdef Unit unit
+        if add.kind == "add":
+            return self._encode_add(add)
+        if add.kind == "reserve":
+            return self._reserve.call(self.id, call.number, add.size, by_text=call.by_text)
+        unit = <Unit>add.units[0]
+        unit.sent = True
+        return unit.script.call(self.id, call.number, *unit.arguments, by_text=call.by_text)
+
+    cdef bytes _encode_add(self, AddCall call):
+        cdef Unit unit
+        cdef JobBase job
+        cdef long long first = 0
+        cdef long long last = -1
+        cdef list ranges = []
+        cdef Py_ssize_t plain = 0
+        cdef Py_ssize_t others = 0
+        cdef list jobs
+        for unit in call.units:
+            unit.sent = True
+            if unit.single is not None:
+                others += self._put_job(unit.single, &first, &last, ranges)
+            else:
+                for job in unit.jobs:
+                    others += self._put_job(job, &first, &last, ranges)
+        plain = call.count - others
+        if last >= first:
+            ranges.append(b"%d-%d" % (first, last))
+        self._add.begin(self._out, 5 + 2 * plain + 4 * others, call.by_text)
+        self._out.put_bulk(self.id)
+        self._out.put_bulk_number(call.number)
+        self._out.put_bulk_number(plain)
+        self._out.put_bulk_number(others)
+        self._out.put_bulk(b" ".join(ranges))
+        self._out.put_raw(self._plain.data, self._plain.size)
+        self._out.put_raw(self._others.data, self._others.size)
+        self._plain.clear()
+        self._others.clear()
+        return self._out.take()
+
+    cdef long long _number_for(self, JobBase job) except -1:
+        """An id of this session stays when its call was refused and is written again."""
+        cdef long long number
+        if job.session is self.id:
+            return int(job.id)
+        number = self._take_id()
+        job.id = str(number)
+        job.session = self.id
+        return number
+
+    cdef int _put_job(self, JobBase job, long long* first, long long* last, list ranges) except -1:
+        """Write one job; returns 1 when it is among the others. Plain jobs get their ids here, in runs."""
+        cdef long long number
+        if job.place is not None and job.place[0] == 63:
+            self._others.put_bulk_text(job.id)
+        else:
+            number = self._number_for(job)
+            if job.place is None and PyBytes_GET_SIZE(job.record) <= LARGE:
+                if number != last[0] + 1 or last[0] < first[0]:
+                    if last[0] >= first[0]:
+                        ranges.append(b"%d-%d" % (first[0], last[0]))
+                    first[0] = number
+                last[0] = number
+                self._plain.put_bulk_number(number)
+                self._plain.put_bulk(job.record)
+                return 0
+            self._others.put_bulk_number(number)
+        self._others.put_bulk(job.record)
+        self._others.put_bulk(b"w" if job.place is None else job.place)
+        self._others.put_bulk(b"" if job.value is None else job.value)
+        return 1
+
+    cdef _applied(self, Call call, object reply, double now):
+        cdef AddCall add = <AddCall>call
+        if add.kind == "reserve":
+            self._spare.append((reply - add.size + 1, reply))
+            self._left += add.size
+            return
+        if add.kind == "script":
+            self._done_script(<Unit>add.units[0], reply)
+            return
+        self.clock_offset = reply[0] - <long long>(now * 1000)
+        self._history.append((call.number, add.count))
+        self._resolve_add(add, reply[1], reply[2])
+
+    cdef _applied_unseen(self, Call call, object answer):
+        """The reply was lost, the call was not: `open` says so, and brings the answer of a conditional one."""
+        cdef AddCall add = <AddCall>call
+        kept = b"" if answer is None else (<bytes>answer).partition(b" ")[2]
+        if add.kind == "script":
+            self._done_script(<Unit>add.units[0], kept)
+        elif add.kind == "add":
+            self._history.append((call.number, add.count))
+            self._resolve_add(add, None, kept)
+
+    cdef _done_script(self, Unit unit, object answer):
+        if not unit.waiter.done():
+            unit.waiter.set_result(answer)
+
+    cdef _resolve_add(self, AddCall call, bytes stream_id, bytes answer):
+        cdef Unit unit
+        cdef JobBase job
+        cdef list others
+        self.acknowledged += call.count
+        if answer:
+            others = [job for unit in call.units for job in (unit.jobs or (unit.single,))
+                      if job.place is not None or PyBytes_GET_SIZE(job.record) > LARGE]
+            for position in answer.split():
+                (<JobBase>others[int(position)]).duplicate = "id"
+        for unit in call.units:
+            self._done(unit, stream_id)
+
+    cdef _done(self, Unit unit, bytes stream_id):
+        cdef JobBase job
+        if unit.single is not None:
+            unit.single.stream_id = stream_id
+            if not unit.waiter.done():
+                unit.waiter.set_result(unit.single)
+            return
+        for job in unit.jobs:
+            job.stream_id = stream_id
+        if not unit.waiter.done():
+            unit.waiter.set_result(unit.jobs)
+
+    cdef Verdict _refused(self, Call call, str code, str message):
+        cdef AddCall add = <AddCall>call
+        if code == "RETRY":
+            # The held sets that the call declared are not those of now: its caller reads the workers again.
+            return self._refuse(add, ReplyError(message))
+        if code == "OOM":
+            if add.kind == "reserve":
+                return Verdict.AGAIN
+            return self._refuse(add, QueueFull(
+                "the server is out of memory (maxmemory) and refused these jobs: nothing was stored; "
+                "let workers drain the queue or raise maxmemory", took_effect=False))
+        if add.tries >= 3:
+            return self._refuse(add, ServerError(f"the server refused this call three times: {message}", took_effect=False))
+        return Verdict.UNKNOWN
+
+    cdef Verdict _refuse(self, AddCall call, error):
+        cdef Unit unit
+        for unit in call.units:
+            if not unit.waiter.done():
+                unit.waiter.set_exception(error)
+        return Verdict.DROP
+
+    cdef bint _still_wanted(self, Call call):
+        """Leave out units that were given up meanwhile."""
+        cdef AddCall add = <AddCall>call
+        cdef Unit unit
+        if add.kind == "reserve":
+            return True
+        add.units = [unit for unit in add.units if not unit.waiter.done()]
+        add.count = sum([unit.count for unit in add.units])
+        return bool(add.units)
+
+    cdef _lost_after_failover(self, long long known):
+        cdef long long lost = 0
+        for number, count in self._history:
+            if number > known:
+                lost += count
+        if lost:
+            self.missing += lost
+            if self.on_missing is not None:
+                self.on_missing(lost)
+
+    cdef _failed_to_open(self, str code, str message):
+        from bullrush.connection.refusals import open_error
+        error = open_error(code, message)
+        self.end(error)
+        self.fail_all(error)
+
+
+cdef class JobFactory:
+    """Make jobs for one queue: names are checked and packed once, data is packed into the record, nothing is sent."""
+
+    def __init__(self, type kind, owner, codec, name_check, settings_of, long long size_limit):
+        self._kind = kind
+        self._owner = owner
+        self._codec = codec
+        self._name_check = name_check
+        self._settings_of = settings_of
+        self._size_limit = size_limit
+        self._names = {}
+
+    cdef bytes _packed_name(self, object name):
+        cdef object packed = self._names.get(name)
+        if packed is None:
+            self._name_check(name, "job name")
+            packed = pack_value(name)
+            if len(self._names) < 4096:
+                self._names[name] = packed
+        return <bytes>packed
+
+    cdef JobBase _make(self, object name, object data, object settings, long long now_ms):
+        cdef bytes packed_name = self._packed_name(name)
+        cdef JobBase job = new_job(self._kind, self._owner, "", <str>name)
+        cdef long long limit = self._size_limit
+        if self._codec is not None and data is not None:
+            data = self._codec.encode(data)
+        if settings is None:
+            job.record = pack_record(packed_name, now_ms, None, data)
+        else:
+            job.options = settings.wire
+            job._settings = settings
+            job.record = pack_record(packed_name, now_ms, job.options, data)
+            self._place(job, settings)
+            if settings.size_limit is not None:
+                limit = settings.size_limit
+        if PyBytes_GET_SIZE(job.record) > limit:
+            raise PayloadTooLarge(
+                f"job {name!r} takes {PyBytes_GET_SIZE(job.record):,} bytes, the limit is {limit:,}: nothing was stored; "
+                "store large content elsewhere and put a reference into the job")
+        job.timestamp = now_ms
+        job.find_data()
+        return job
+
+    cdef _place(self, JobBase job, object settings):
+        """Spell where a job goes: the letters and the value that the add script reads."""
+        cdef str place = "w"
+        cdef str value = ""
+        if settings.lifo:
+            place = "h"
+        if settings.priority:
+            place, value = "p", str(settings.priority)
+        if settings.run_at is not None:
+            place, value = "t" + place, f"{settings.run_at} {value}"
+        elif settings.delay:
+            place, value = "d" + place, f"{settings.delay} {value}"
+        if settings.job_id is not None:
+            place = "?" + place
+            job.id = settings.job_id
+        if place != "w":
+            job.place, job.value = place.encode(), value.encode()
+
+    def make(self, name, data, settings, long long now_ms):
+        """Make one job; `settings` are validated options, None for the defaults of the library."""
+        return self._make(name, data, settings, now_ms)
+
+    def named(self, str id):
+        """Make a job that is only known by its id."""
+        return new_job(self._kind, self._owner, id, "")
+
+    def make_all(self, jobs, object options, long long now_ms):
+        """Make the jobs of a chunk from tuples and specs; `options` hold for all, those of a job win."""
+        cdef list made = []
+        cdef object shared = self._settings_of(options)
+        cdef object item
+        cdef Py_ssize_t parts
+        for item in jobs:
+            if type(item) is tuple:
+                parts = len(item)
+                if parts == 2:
+                    made.append(self._make(item[0], item[1], shared, now_ms))
+                    continue
+                if parts == 3:
+                    made.append(self._make(item[0], item[1], self._settings_of({**options, **item[2]}), now_ms))
+                    continue
+            elif hasattr(item, "options") and hasattr(item, "name"):
+                own = self._settings_of({**options, **item.options}) if item.options else shared
+                made.append(self._make(item.name, item.data, own, now_ms))
+                continue
+            raise InvalidOptionType(
+                f"job {len(made)} is a {type(item).__name__}: give (name, data), (name, data, options) or JobSpec(...); "
+                "nothing of this chunk was stored")
+        return made
+
+
+cdef long long monotonic_ns() noexcept nogil:
+    cdef timespec at
+    clock_gettime(CLOCK_MONOTONIC, &at)
+    return <long long>at.tv_sec * 1000000000 + at.tv_nsec
+
+
+def monotonic_ms_offset():
+    """What to add to the monotonic clock (ms) for the wall clock, until the server's is known."""
+    return <long long>(time() * 1000) - monotonic_ns() // 1000000

@@ -1,0 +1,1 @@
+"""Values to MessagePack, written into the caller's buffer."""

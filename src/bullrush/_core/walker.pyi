@@ -1,0 +1,1 @@
+"""Proves bytes to be well-formed MessagePack without making any object."""

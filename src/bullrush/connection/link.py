@@ -1,0 +1,285 @@
+"""One data connection of an asyncio program: sessions and plain commands share it, and it comes back by itself.
+
+The sessions decide what is sent (see ``_core/session.pyx``); a link only connects, watches deadlines and says when the socket is
+gone. It connects at the first use, and again while anybody waits for something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from redis.exceptions import AuthenticationError, RedisError
+
+from bullrush._core.protocol import DataProtocol
+from bullrush._core.session import ReplyError, Session
+from bullrush.connection.takeover import connect
+from bullrush.errors import BullrushError, ConnectionLost, ServerError
+
+if TYPE_CHECKING:
+    from redis.asyncio import Connection
+
+    from bullrush.connection.address import Address
+
+TICK = 0.1
+FIRST_PAUSE = 0.02
+# Below half of the shortest lease, so that whoever returns first after a restart does not reap the others.
+LAST_PAUSE = 0.5
+
+
+class Watched(Protocol):
+    """Something with deadlines of its own, looked at ten times a second while it is busy."""
+
+    def tick(self, now: float) -> bool:
+        """Give up what is overdue; return True when the socket must be closed."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Say whether anybody waits."""
+        ...
+
+
+class Link:
+    """A connection to one server for one event loop at a time."""
+
+    def __init__(self, address: Address, *, reply_limit: float = 10.0, on_error: Callable[[Exception], None] | None = None) -> None:
+        self.address = address
+        self.protocol: DataProtocol | None = None
+        self.on_error = on_error
+        self.on_up: Callable[[DataProtocol], None] | None = None
+        self.on_lost: Callable[[], None] | None = None
+        self._reply_limit = reply_limit
+        self._sessions: dict[Session, Watched | None] = {}
+        self._connection: Connection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._up: asyncio.Event | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiters = 0
+        self._closed = False
+        _links.add(self)
+
+    # Sessions.
+
+    def attach(self, session: Session, watched: Watched | None = None) -> None:
+        """Let a session send and receive here; `watched` is asked about its deadlines."""
+        self._sessions[session] = watched
+
+    def detach(self, session: Session) -> None:
+        """Forget a session; its replies that are still to come are dropped with the socket."""
+        self._sessions.pop(session, None)
+
+    def pump(self, session: Session) -> None:
+        """Send what the session has to send; connects first where needed."""
+        if self._loop is not asyncio.get_running_loop():
+            self._move_to_running_loop()
+        if self.protocol is not None:
+            self.protocol.pump(session)
+        else:
+            self._ensure_connecting()
+        if self._timer is None:
+            self._arm()
+
+    # Plain commands.
+
+    async def call(self, frame: bytes, *, timeout: float | None = None) -> object:
+        """Send one command and return its reply; raises ReplyError for an error reply, ConnectionLost after `timeout` seconds."""
+        limit = self._reply_limit if timeout is None else timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await (await self._connected()).send(frame)
+        except TimeoutError:
+            raise ConnectionLost(
+                f"no answer from {self.address.label} within {limit:g} s", took_effect=None
+            ) from None
+
+    async def call_all(self, frames: list[bytes]) -> list[object]:
+        """Send commands in one go and return their replies in order; an error reply is raised after all have come."""
+        try:
+            async with asyncio.timeout(self._reply_limit):
+                protocol = await self._connected()
+                return await asyncio.gather(*[protocol.send(frame) for frame in frames])
+        except TimeoutError:
+            raise ConnectionLost(
+                f"no answer from {self.address.label} within {self._reply_limit:g} s", took_effect=None
+            ) from None
+
+    async def _connected(self) -> DataProtocol:
+        self._waiters += 1
+        try:
+            while True:
+                if self._loop is not asyncio.get_running_loop():
+                    self._move_to_running_loop()
+                if self.protocol is not None:
+                    return self.protocol
+                self._ensure_connecting()
+                assert self._up is not None
+                await self._up.wait()
+                if self._closed:
+                    raise ConnectionLost("the connection is closed: nothing was sent", took_effect=False)
+        finally:
+            self._waiters -= 1
+
+    # Connecting.
+
+    def _move_to_running_loop(self) -> None:
+        """The loop before is gone or another one runs: its socket is of no use here, one reconnect is the price."""
+        if self._loop is not None:
+            self._drop_socket()
+        self._loop = asyncio.get_running_loop()
+        self._up = asyncio.Event()
+        self._closed = False
+
+    def _drop_socket(self) -> None:
+        """Close the descriptor without the loop it belonged to, and without a byte on the wire."""
+        protocol, self.protocol, self._connection, self._connecting, self._timer = self.protocol, None, None, None, None
+        if protocol is not None:
+            plain = protocol.transport.get_extra_info("socket")
+            if isinstance(plain, socket.socket) or hasattr(plain, "fileno"):
+                with contextlib.suppress(OSError, ValueError):
+                    os.close(plain.fileno())
+        for session in self._sessions:
+            session.lost()
+
+    def _ensure_connecting(self) -> None:
+        if self._connecting is None or self._connecting.done():
+            assert self._loop is not None
+            self._connecting = self._loop.create_task(self._connect(), name=f"bullrush connects to {self.address.label}")
+
+    async def _connect(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._closed and self.protocol is None:
+            try:
+                self._connection, _, protocol = await connect(self.address, self._make_protocol)
+            except (RedisError, OSError, TimeoutError, BullrushError) as error:
+                if isinstance(error, AuthenticationError | BullrushError):
+                    self._fail(error)
+                    return
+                self._report(error)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(LAST_PAUSE, pause * 2)
+                continue
+            assert isinstance(protocol, DataProtocol)
+            self._came_up(protocol)
+
+    def _came_up(self, protocol: DataProtocol) -> None:
+        assert self._up is not None
+        if protocol.lost is not None:
+            return
+        self.protocol = protocol
+        self._up.set()
+        if self.on_up is not None:
+            self.on_up(protocol)
+        for session in list(self._sessions):
+            protocol.pump(session)
+        if self._timer is None:
+            self._arm()
+
+    def _fail(self, error: Exception) -> None:
+        """The server does not let us in, and trying again would not change that: tell everybody who waits."""
+        final = error if isinstance(error, BullrushError) else ServerError(
+            f"{self.address.label} refused the login: {error}", took_effect=False
+        )
+        for session in list(self._sessions):
+            failing = getattr(session, "fail_all", None)
+            if failing is not None:
+                failing(final)
+        self._report(final)
+
+    def _report(self, error: Exception) -> None:
+        if self.on_error is not None:
+            self.on_error(error)
+
+    def _make_protocol(self, loop: asyncio.AbstractEventLoop, old: asyncio.BaseProtocol) -> asyncio.Protocol:
+        protocol = DataProtocol(loop, old, self._lost)
+        return protocol  # type: ignore[return-value]  # a compiled class with the same methods
+
+    def _lost(self, _error: Exception | None) -> None:
+        if self._up is not None and not self._closed:
+            self._up.clear()
+        self.protocol = None
+        for session in list(self._sessions):
+            session.lost()
+        if self.on_lost is not None:
+            self.on_lost()
+        if not self._closed and (self._waiters or any(w is None or w.busy for w in self._sessions.values())):
+            self._ensure_connecting()
+
+    # Deadlines.
+
+    def _arm(self) -> None:
+        assert self._loop is not None
+        self._timer = self._loop.call_later(TICK, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._closed or self._loop is None:
+            return
+        now = self._loop.time()
+        stuck = self.protocol is not None and self.protocol.overdue(now, self._reply_limit)
+        busy = self._waiters > 0
+        for session, watched in list(self._sessions.items()):
+            if watched is not None:
+                stuck |= watched.tick(now)
+                busy |= watched.busy
+            if self.protocol is not None:
+                self.protocol.pump(session)
+        if stuck and self.protocol is not None:
+            self.protocol.abort()
+        if busy and self.protocol is None:
+            self._ensure_connecting()
+        if busy or any(watched is None for watched in self._sessions.values()):
+            self._arm()
+
+    async def close(self) -> None:
+        """Close the socket; a later use would connect again."""
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            self._move_to_running_loop()
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        if self._up is not None:
+            self._up.set()
+        connection, self._connection = self._connection, None
+        if self.protocol is not None:
+            self.protocol.abort()
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+        self.protocol = None
+        self._loop = None
+
+    def forked(self) -> None:
+        """In the child of a fork: the socket and everything in flight belong to the parent."""
+        self._drop_socket()
+        self._loop = None
+        self._waiters = 0
+        for session in self._sessions:
+            failing = getattr(session, "fail_all", None)
+            session.forget()
+            if failing is not None:
+                failing(ConnectionLost("this process was forked while the call was under way", took_effect=None))
+
+
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for link in list(_links):
+        link.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+__all__ = ["Link", "ReplyError", "Watched"]

@@ -1,0 +1,202 @@
+"""A queue's way to its server from asyncio: the producer's session on the app's link, and a driver for operations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from bullrush._core.producer import Producer
+from bullrush._core.session import ReplyError
+from bullrush.errors import ConnectionLost
+from bullrush.operations.requests import Numbered, Operation, Read, Request, Run, script_frame
+
+if TYPE_CHECKING:
+    from bullrush._core.job import JobBase
+    from bullrush.connection.link import Link
+    from bullrush.keys import Keys
+
+ResultT = TypeVar("ResultT")
+
+
+def make_producer(keys: Keys, codec_name: str) -> Producer:
+    """Make the producing state machine of a queue."""
+    frames = [script_frame(name, keys) for name in ("open", "add", "reserve")]
+    return Producer(*frames, codec_name.encode())
+
+
+class AsyncPort:
+    """What a queue and its jobs do on the wire."""
+
+    def __init__(self, link: Link, keys: Keys, codec_name: str, *, timeout: float) -> None:
+        self.link = link
+        self.keys = keys
+        self.timeout = timeout
+        self.producer = make_producer(keys, codec_name)
+        link.attach(self.producer, self)
+
+    # Adding.
+
+    def add(self, job: JobBase) -> Awaitable[JobBase]:
+        """Store one job; the result is the job with its id, once the server has it."""
+        if self.producer.full:
+            return self._add_later(job)
+        return cast("Awaitable[JobBase]", self.push(job))
+
+    async def _add_later(self, job: JobBase) -> JobBase:
+        await self._wait_for_space()
+        return cast("JobBase", await self.push(job))
+
+    def window(self, on_stored: Callable[[list[JobBase]], object]) -> Window:
+        """Send chunks, a few in flight at a time."""
+        return Window(self, on_stored)
+
+    async def wait_all(self, waiters: list[asyncio.Future[object]]) -> None:
+        """Wait for all of them, then raise the first error."""
+        for outcome in await asyncio.gather(*waiters, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def pause(self, seconds: float) -> None:
+        """Wait without a condition: a question that only the server can answer is asked again."""
+        await asyncio.sleep(seconds)
+
+    def send_all(self, jobs: list[JobBase]) -> asyncio.Future[object]:
+        """Buffer a chunk and return the future of its storing."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[object] = loop.create_future()
+        self.producer.push_all(jobs, waiter, loop.time() + self.timeout)
+        self.link.pump(self.producer)
+        return waiter
+
+    def push(self, job: JobBase) -> asyncio.Future[object]:
+        """Buffer one job and return the future of its storing."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[object] = loop.create_future()
+        self.producer.push(job, waiter, loop.time() + self.timeout)
+        self.link.pump(self.producer)
+        return waiter
+
+    async def _wait_for_space(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self.producer.wait_for_space(waiter)
+        try:
+            async with asyncio.timeout(self.timeout):
+                await waiter
+        except TimeoutError:
+            raise ConnectionLost(
+                f"the buffer of {self.producer.pending_jobs:,} jobs did not drain within {self.timeout:g} s: "
+                "this job was not stored",
+                took_effect=False,
+            ) from None
+
+    async def opened(self) -> None:
+        """Wait until the producer has a session, so that ids are at hand."""
+        await self.run(_touch(self.keys))
+
+    # Operations.
+
+    async def run(self, operation: Operation[ResultT]) -> ResultT:
+        """Perform what an operation asks for, one request after the other."""
+        try:
+            request = next(operation)
+            while True:
+                try:
+                    reply = await self._perform(request)
+                except ReplyError as error:
+                    request = operation.throw(error)
+                else:
+                    request = operation.send(reply)
+        except StopIteration as stop:
+            return cast("ResultT", stop.value)
+
+    async def _perform(self, request: Request) -> object:
+        if isinstance(request, Read):
+            return await self.link.call_all(request.frames)
+        if isinstance(request, Run):
+            return await self._run_script(request)
+        return await self._numbered(request)
+
+    async def _run_script(self, request: Run) -> object:
+        try:
+            return await self.link.call(request.frame.call(*request.arguments))
+        except ReplyError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+        return await self.link.call(request.frame.call(*request.arguments, by_text=True))
+
+    async def _numbered(self, request: Numbered) -> object:
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        self.producer.push_script(request.frame, request.arguments, waiter, loop.time() + self.timeout)
+        self.link.pump(self.producer)
+        return await waiter
+
+    # Deadlines.
+
+    def tick(self, now: float) -> bool:
+        """Give up what is overdue; see Link."""
+        return bool(self.producer.expire(now))
+
+    @property
+    def busy(self) -> bool:
+        """Say whether anybody waits."""
+        return bool(self.producer.busy)
+
+    async def flush(self) -> None:
+        """Wait until everything that was buffered is stored or refused."""
+        while self.producer.busy:
+            waiters = self.producer.waiters()
+            if not waiters:
+                await asyncio.sleep(0.001)
+                continue
+            await asyncio.wait(waiters)
+
+    async def close(self) -> None:
+        """Let what is buffered leave, then forget the session."""
+        if self.producer.pending or self.producer.inflight:
+            await self.flush()
+        self.link.detach(self.producer)
+
+
+class Window:
+    """Chunks in flight: enough that the server never waits for the next one, few enough that memory stays flat."""
+
+    FLIGHTS = 3
+
+    def __init__(self, port: AsyncPort, on_stored: Callable[[list[JobBase]], object]) -> None:
+        self._port = port
+        self._on_stored = on_stored
+        self._flights: deque[asyncio.Future[object]] = deque()
+
+    async def send(self, jobs: list[JobBase]) -> None:
+        """Send one chunk; raises what became of an earlier one."""
+        while len(self._flights) >= self.FLIGHTS:
+            await self._settle_first()
+        if self._port.producer.full:
+            await self._port._wait_for_space()
+        self._flights.append(self._port.send_all(jobs))
+
+    async def _settle_first(self) -> None:
+        first = self._flights[0]
+        stored = await asyncio.shield(first)
+        self._flights.popleft()
+        self._on_stored(cast("list[JobBase]", stored))
+
+    async def finish(self) -> None:
+        """Wait for all chunks."""
+        while self._flights:
+            await self._settle_first()
+
+    async def settle(self) -> None:
+        """After an error: learn the fate of every chunk in flight, so that what was stored is counted exactly."""
+        flights, self._flights = list(self._flights), deque()
+        for outcome in await asyncio.gather(*flights, return_exceptions=True):
+            if isinstance(outcome, list):
+                self._on_stored(cast("list[JobBase]", outcome))
+
+
+def _touch(keys: Keys) -> Operation[None]:
+    """Open a session without changing anything."""
+    yield Numbered(script_frame("reserve", keys), (0,))

@@ -1,0 +1,137 @@
+"""The job as asyncio code sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Generator
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast
+
+from typing_extensions import TypeVar
+
+from bullrush._core.codec import encode
+from bullrush._core.job import JobBase as JobBase
+from bullrush.errors import CodecError, InvalidOptionType, JobIsActive, JobNotFound
+from bullrush.operations import control, jobs
+
+if TYPE_CHECKING:
+    from bullrush.operations.jobs import Snapshot
+    from bullrush.options import Duration, State
+    from bullrush.queue import Queue
+
+DataT = TypeVar("DataT", default=Any)
+ResultT = TypeVar("ResultT", default=Any)
+
+
+class _Done:
+    """An awaitable that is done: awaiting `update_progress` and `log` is allowed and optional."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+_DONE = _Done()
+
+
+def load_snapshot(job: JobBase, snapshot: Snapshot) -> None:
+    """Fill a job with what was read."""
+    outcome = snapshot.outcome
+    job._load(
+        id=snapshot.id,
+        record=snapshot.record,
+        attempts=snapshot.attempts,
+        outcome=None if outcome is None else (outcome.value, outcome.reason, outcome.error_type, outcome.stack),
+        progress=None if snapshot.progress is None else decode_progress(snapshot.progress),
+        state=snapshot.state,
+        worker=None if outcome is None else outcome.worker,
+        processed=0 if outcome is None else outcome.processed,
+        finished=0 if outcome is None or snapshot.state not in ("completed", "failed") else outcome.finished,
+    )
+    if outcome is not None and snapshot.attempts is None:
+        job._count(outcome.attempts_made, outcome.attempts_started)
+
+
+def decode_progress(packed: bytes) -> object:
+    """Decode a stored progress value."""
+    from bullrush._core.codec import decode
+
+    return decode(packed)
+
+
+def report_progress(job: JobBase, value: object) -> None:
+    """Take a progress value from a handler: in force at the call, with others at the next exchange."""
+    sink = job._sink
+    if sink is None:
+        raise JobIsActive(
+            f"progress of job {job.id} can be told only by the handler that runs it", job_id=job.id, took_effect=False
+        )
+    job._set_progress(value)
+    sink.report_progress(job, encode(value))
+
+
+def report_line(job: JobBase, line: str) -> None:
+    """Take a log line from a handler."""
+    sink = job._sink
+    if not isinstance(line, str):
+        raise InvalidOptionType(f"log line is {line!r} ({type(line).__name__}); it must be a str")
+    if sink is None:
+        raise JobIsActive(
+            f"only the handler that runs job {job.id} can log to it", job_id=job.id, took_effect=False
+        )
+    try:
+        sink.report_line(job, line.encode())
+    except UnicodeEncodeError as error:
+        raise CodecError(f"log line {line!r} is no valid text: {error}") from error
+
+
+class Job(JobBase[DataT, ResultT], Generic[DataT, ResultT]):
+    """A job in asyncio code: what `add` returns and `async def` handlers get. Fields are a snapshot."""
+
+    __slots__ = ()
+
+    @property
+    def _queue(self) -> Queue[DataT, ResultT]:
+        return cast("Queue[DataT, ResultT]", self._owner)
+
+    def update_progress(self, value: object, /) -> Awaitable[None]:
+        """Tell how far the running job is: any value of the codec. Others see it within 100 ms; the last one wins.
+
+        In force at the call; awaiting it is optional. Raises JobIsActive outside the handler, CodecError for other types.
+        """
+        report_progress(self, value)
+        return _DONE
+
+    def log(self, line: str, /) -> Awaitable[None]:
+        """Add a line to the job's log. In force at the call; awaiting it is optional."""
+        report_line(self, line)
+        return _DONE
+
+    async def get_state(self) -> State | Literal["unknown"]:
+        """Return the state the job is in now; "unknown" when it is gone."""
+        return await self._queue._port.run(jobs.get_state(self._queue._port.keys, self.id))
+
+    async def refresh(self) -> Self:
+        """Read all fields again and return this job; raises JobNotFound when it is gone."""
+        queue = self._queue
+        snapshot = await queue._port.run(jobs.get_snapshot(queue._port.keys, self.id, queue.codec))
+        if snapshot is None:
+            raise JobNotFound(f"job {self.id} is not in queue {queue.name!r} any more", job_id=self.id)
+        load_snapshot(self, snapshot)
+        return self
+
+    async def result(self, timeout: Duration | None = None) -> ResultT:
+        """Wait until the job has finished and return what its handler returned.
+
+        Raises JobFailed (or its subclass) when it failed, ResultTimeout after `timeout`, JobRemoved when it finished before the
+        wait began and its outcome is no longer kept. A wait that began before the job finished always gets the value.
+        """
+        return cast("ResultT", await self._queue._wait_result(self, timeout))
+
+    async def remove(self) -> bool:
+        """Remove the job; False when it is gone already. Raises JobIsActive while a worker holds it."""
+        return await self._queue.remove(self.id)
+
+    async def get_logs(self, start: int = 0, end: int = -1) -> tuple[list[str], int]:
+        """Return the log lines between two positions, the end included, and how many there are in all."""
+        return await self._queue._port.run(control.get_logs(self._queue._port.keys, self.id, start, end))

@@ -1,0 +1,31 @@
+"""Where a queue's keys are spelled: one hash tag for all, so that a queue lives in one cluster slot."""
+
+from __future__ import annotations
+
+NAMES = (
+    "meta", "ids", "sessions", "jobs", "plans", "attempts", "waiting", "suspects", "prioritized", "delayed",
+    "workers", "hosts", "completed", "failed", "outcomes", "events", "wake", "removed", "progress", "logs", "logged",
+)  # fmt: skip
+
+
+class Keys:
+    """The keys of one queue by the names that the scripts' headers use."""
+
+    __slots__ = ("_base", "prefix", "queue")
+
+    def __init__(self, prefix: str, queue: str) -> None:
+        self.prefix = prefix
+        self.queue = queue
+        # A prefix with braces of its own puts all its queues into one slot.
+        self._base = f"{prefix}:{queue}:" if "{" in prefix else f"{{{prefix}:{queue}}}:"
+
+    def __getitem__(self, name: str) -> bytes:
+        return (self._base + name).encode()
+
+    def held(self, number: str) -> bytes:
+        """Return the set of ids that a worker number holds."""
+        return self[f"held:{number}"]
+
+    def all(self) -> list[bytes]:
+        """Return every key but the held sets."""
+        return [self[name] for name in NAMES]

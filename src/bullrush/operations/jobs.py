@@ -1,0 +1,158 @@
+"""Look at jobs: one by its id, many by their state, and how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+from bullrush._core.session import ReplyError
+from bullrush.operations.outcomes import Outcome, read_outcome
+from bullrush.operations.requests import Numbered, Operation, Run, read, script_frame
+from bullrush.options import STATES, State
+
+if TYPE_CHECKING:
+    from bullrush.codec import Codec
+    from bullrush.keys import Keys
+
+RETRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What Redis holds of one job at one moment."""
+
+    id: str
+    record: bytes
+    attempts: bytes | None
+    outcome: Outcome | None
+    progress: bytes | None
+    state: State | Literal["unknown"] | None
+
+
+def worker_numbers(keys: Keys) -> Operation[list[bytes]]:
+    """Return the registered numbers of workers."""
+    replies = cast("list[list[bytes]]", (yield read(("ZRANGE", keys["workers"], 0, -1))))
+    return replies[0]
+
+
+def held_keys(keys: Keys) -> Operation[tuple[bytes, ...]]:
+    """Return the keys of the sets that workers hold, for scripts that must declare them."""
+    numbers = yield from worker_numbers(keys)
+    return tuple(keys.held(number.decode()) for number in numbers)
+
+
+def get_state(keys: Keys, job_id: str) -> Operation[State | Literal["unknown"]]:
+    """Return the state of a job, read at one moment."""
+    for _ in range(RETRIES):
+        held = yield from held_keys(keys)
+        try:
+            reply = yield Run(script_frame("state", keys, held), (job_id,))
+        except ReplyError as error:
+            if str(error).startswith("RETRY"):
+                continue
+            raise
+        return cast("State", cast("bytes", reply).decode())
+    return "unknown"
+
+
+def get_snapshot(keys: Keys, job_id: str, codec: Codec | None) -> Operation[Snapshot | None]:
+    """Read one job; None when there is none."""
+    found = yield from get_snapshots(keys, [job_id], codec)
+    if not found:
+        return None
+    state = yield from get_state(keys, job_id)
+    snapshot = found[0]
+    return Snapshot(snapshot.id, snapshot.record, snapshot.attempts, snapshot.outcome, snapshot.progress, state)
+
+
+def get_snapshots(
+    keys: Keys, ids: Sequence[str], codec: Codec | None, state: State | None = None
+) -> Operation[list[Snapshot]]:
+    """Read several jobs in one round trip; those that are gone are left out."""
+    if not ids:
+        return []
+    names = ("jobs", "attempts", "outcomes", "progress")
+    replies = cast("list[list[bytes | None]]", (yield read(*[("HMGET", keys[name], *ids) for name in names])))
+    records, attempts, outcomes, progress = replies
+    result: list[Snapshot] = []
+    for i, record in enumerate(records):
+        if record is not None:
+            packed = outcomes[i]
+            outcome = None if packed is None else read_outcome(packed, codec)
+            result.append(Snapshot(ids[i], record, attempts[i], outcome, progress[i], state))
+    return result
+
+
+def get_counts(keys: Keys, states: Sequence[State]) -> Operation[dict[State, int]]:
+    """Count the jobs of each state; all states when none is named."""
+    replies = yield read(
+        ("LLEN", keys["waiting"]),
+        ("LLEN", keys["suspects"]),
+        ("SCARD", keys["removed"]),
+        ("ZCARD", keys["prioritized"]),
+        ("ZCARD", keys["delayed"]),
+        ("HGET", keys["meta"], "held"),
+        ("ZCARD", keys["completed"]),
+        ("ZCARD", keys["failed"]),
+    )
+    waiting, suspects, removed, prioritized, delayed, held, completed, failed = cast("list[int]", replies)
+    counts: dict[State, int] = {
+        "waiting": waiting + suspects - removed,
+        "prioritized": prioritized,
+        "delayed": delayed,
+        "active": int(held or 0),
+        "waiting-children": 0,
+        "completed": completed,
+        "failed": failed,
+    }
+    return {state: counts[state] for state in states or STATES}
+
+
+def list_ids(keys: Keys, state: State, start: int, end: int, ascending: bool) -> Operation[list[str]]:
+    """Return the ids of one state between two positions, the end included; the newest first unless `ascending`."""
+    if state == "waiting":
+        return (yield from _list_waiting(keys, start, end, ascending))
+    if state == "active":
+        ids = yield from _list_active(keys)
+    elif state == "waiting-children":
+        return []
+    else:
+        verb = "ZRANGE" if ascending else "ZREVRANGE"
+        replies = cast("list[list[bytes]]", (yield read((verb, keys[state], start, end))))
+        return [id.decode() for id in replies[0]]
+    ordered = sorted(ids, key=lambda id: (len(id), id), reverse=not ascending)
+    return ordered[start : None if end == -1 else end + 1]
+
+
+def _list_waiting(keys: Keys, start: int, end: int, ascending: bool) -> Operation[list[str]]:
+    """The head of a list, which is claimed next, is its right end; suspects stand before everything."""
+    low, high = (-1 - end if end != -1 else 0, -1 - start) if ascending else (start, end)
+    replies = cast(
+        "list[list[bytes]]",
+        (yield read(("LRANGE", keys["waiting"], low, high), ("LRANGE", keys["suspects"], 0, -1))),
+    )
+    ids, suspects = ([id.lstrip(b"\1\2").decode() for id in elements] for elements in replies)
+    return [*suspects[::-1], *ids[::-1]] if ascending else [*ids, *suspects]
+
+
+def _list_active(keys: Keys) -> Operation[list[str]]:
+    held = yield from held_keys(keys)
+    if not held:
+        return []
+    replies = cast("list[list[bytes]]", (yield read(*[("SMEMBERS", key) for key in held])))
+    return [id.decode() for ids in replies for id in ids]
+
+
+def remove(keys: Keys, job_id: str) -> Operation[str]:
+    """Remove a job that nobody holds: "removed", "unknown" or "active"."""
+    for _ in range(RETRIES):
+        held = yield from held_keys(keys)
+        try:
+            reply = yield Numbered(script_frame("remove", keys, held), (job_id,))
+        except ReplyError as error:
+            if str(error).startswith("RETRY"):
+                continue
+            raise
+        return cast("bytes", reply).decode()
+    return "active"

@@ -1,0 +1,465 @@
+"""The queue as asyncio code sees it. `bullrush.sync.Queue` is generated from this file: logic lives in operations and ports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, Unpack, cast
+
+from bullrush._core.frames import encode_command
+from bullrush._core.producer import JobFactory
+from bullrush.app import Bullrush
+from bullrush.connection.port import AsyncPort
+from bullrush.errors import AddInterrupted, InvalidOption, InvalidOptionType, JobIsActive, NotPaused, QueueFull
+from bullrush.job import DataT, Job, ResultT, load_snapshot
+from bullrush.keys import Keys
+from bullrush.operations import control, jobs
+from bullrush.options import (
+    DEFAULT_SETTINGS,
+    EVENTS_MODES,
+    STATES,
+    Batch,
+    Duration,
+    EventsMode,
+    JobLike,
+    JobOptions,
+    JobSettings,
+    State,
+    WorkerOptions,
+    check_name,
+    check_text,
+    duration_ms,
+    job_settings,
+    merge_options,
+)
+
+if TYPE_CHECKING:
+    from bullrush.app import Connection
+    from bullrush.codec import Codec
+    from bullrush.events import QueueEvents
+    from bullrush.events.kinds import Event
+    from bullrush.events.results import Results
+    from bullrush.worker import Worker
+    from bullrush.worker.handlers import Handlers
+
+ReturnT = TypeVar("ReturnT")
+
+# A record above this travels badly and blocks the server: store large content elsewhere.
+MAX_RECORD = 16 * 1024 * 1024
+CHUNK_BYTES = 8 * 1024 * 1024
+
+
+class Queue(Generic[DataT, ResultT]):
+    """Jobs waiting to be processed, under one name.
+
+    `connection` is a URL, a redis-py client whose settings are copied, a Bullrush app, or None for the environment. The
+    constructor does no I/O and may run at import; the first call connects. `defaults` are options for every job added here.
+    `events` sets how much the queue publishes ("all", "outcomes" or "off"); None leaves it as it is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connection: Connection = None,
+        *,
+        prefix: str | None = None,
+        defaults: JobOptions | None = None,
+        events: EventsMode | None = None,
+        codec: Codec | None = None,
+        request_timeout: Duration | None = None,
+    ) -> None:
+        self.name = check_name(name, "queue name")
+        self._owns_app = not isinstance(connection, Bullrush)
+        self.app = _app_of(connection, prefix, codec, request_timeout)
+        self.defaults: Mapping[str, object] = merge_options(self.app.defaults, defaults or {})
+        default = job_settings(self.defaults)
+        self._default: JobSettings | None = None if default is DEFAULT_SETTINGS else default
+        if events is not None and events not in EVENTS_MODES:
+            raise InvalidOption(f"events={events!r} is none of {', '.join(map(repr, EVENTS_MODES))}")
+        self._events_mode = events
+        self.codec = self.app.codec
+        self.keys = Keys(self.app.prefix, name)
+        self._made_port: AsyncPort | None = None
+        self._results: Results | None = None
+        self._factory = JobFactory(Job, self, self.codec, check_text, self._settings, MAX_RECORD)
+        self._nowait: list[Any] = []
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of this queue begin with."""
+        return self.app.prefix
+
+    @property
+    def _port(self) -> AsyncPort:
+        if self._made_port is None:
+            codec_name = "msgpack" if self.codec is None else self.codec.name
+            self._made_port = AsyncPort(self.app.link, self.keys, codec_name, timeout=self.app.request_timeout)
+            self._made_port.producer.events_mode = self._events_mode or ""
+        return self._made_port
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__module__}.{type(self).__name__} {self.name!r}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let what is buffered leave, then let go of the server. Raises what `flush` raises. May be used again."""
+        port, self._made_port = self._made_port, None
+        results, self._results = self._results, None
+        if results is not None:
+            await results.close()
+        if port is not None:
+            try:
+                self._made_port = port
+                await self.flush()
+                await port.close()
+            finally:
+                self._made_port = None
+        if self._owns_app:
+            await self.app.close()
+
+    # Adding.
+
+    def _settings(self, options: Mapping[str, object]) -> JobSettings | None:
+        """Check options and put them over the queue's defaults; None = nothing but defaults of the library."""
+        if not options:
+            return self._default
+        return job_settings(merge_options(self.defaults, options))
+
+    def _now(self) -> int:
+        return self._port.producer.clock_offset + time.monotonic_ns() // 1_000_000
+
+    async def add(self, name: str, data: DataT | None = None, **options: Unpack[JobOptions]) -> Job[DataT, ResultT]:
+        """Add a job and return it, once the server has stored it.
+
+        Adds that run at the same time share calls. Raises InvalidOption, CodecError or PayloadTooLarge before anything is
+        sent; QueueFull when the server has no memory (nothing was stored); ConnectionLost after `request_timeout`, whose
+        `took_effect` says whether the job may have been stored. Cancelling it does not take the job back.
+        """
+        port = self._port
+        settings = self._settings(options) if options else self._default
+        job = self._factory.make(name, data, settings, port.producer.clock_offset + time.monotonic_ns() // 1_000_000)
+        await port.add(job)
+        if job.duplicate:
+            await self._load_stored(job)
+        return cast("Job[DataT, ResultT]", job)
+
+    async def add_bulk(self, jobs: Iterable[JobLike], **options: Unpack[JobOptions]) -> list[Job[DataT, ResultT]]:
+        """Add many jobs: tuples (name, data), (name, data, options) or JobSpec. Returns them in order, ids ascending.
+
+        All or nothing per 1,000 jobs or 8 MB. `options` hold for every job, those of a job win. Everything is checked before
+        anything is sent. Raises AddInterrupted, whose `added` and `ids` are exact, when it ends early.
+        """
+        made = self._factory.make_all(jobs, options, self._now())
+        stored: list[Job[DataT, ResultT]] = []
+        window = self._port.window(stored.extend)
+        try:
+            for chunk in _chunks(made):
+                await window.send(chunk)
+            await window.finish()
+        except BaseException as error:
+            await window.settle()
+            if not stored:
+                raise
+            raise AddInterrupted(len(stored), [job.id for job in stored]) from error
+        for job in stored:
+            if job.duplicate:
+                await self._load_stored(job)
+        return stored
+
+    async def add_stream(
+        self,
+        jobs: Iterable[JobLike] | AsyncIterable[JobLike],
+        *,
+        chunk_size: int = 1000,
+        on_progress: Callable[[int], object] | None = None,
+        max_waiting: int | None = None,
+        **options: Unpack[JobOptions],
+    ) -> int:
+        """Add as many jobs as an iterable gives, in constant memory; returns how many were stored.
+
+        `on_progress` gets the number stored since its last call. With `max_waiting` it pauses while more jobs than that wait.
+        A blocking iterable is read on the loop, `chunk_size` jobs at a time. What ends it early is the cause of AddInterrupted,
+        whose `added` is exact.
+        """
+        if isinstance(chunk_size, bool) or not 1 <= chunk_size <= 1000:
+            raise InvalidOption(f"chunk_size={chunk_size!r} must be between 1 and 1000")
+        self._settings(options)
+        if not hasattr(jobs, "__aiter__") and not hasattr(jobs, "__iter__"):
+            raise InvalidOptionType(f"jobs is a {type(jobs).__name__}: give an iterable of (name, data) or JobSpec(...)")
+        counter = _Counter(on_progress)
+        window = self._port.window(counter.stored)
+        try:
+            async for chunk in _batches(jobs, chunk_size):
+                made = self._factory.make_all(chunk, options, self._now())
+                if max_waiting is not None:
+                    await self._wait_below(max_waiting)
+                for part in _chunks(made):
+                    await window.send(part)
+            await window.finish()
+        except BaseException as error:
+            await window.settle()
+            raise AddInterrupted(counter.total, []) from error
+        return counter.total
+
+    async def _wait_below(self, limit: int) -> None:
+        while await self.count() > limit:
+            await self._port.pause(0.02)
+
+    def add_nowait(self, name: str, data: DataT | None = None, **options: Unpack[JobOptions]) -> Job[DataT, ResultT]:
+        """Buffer a job without waiting and return it with its id; `flush` (also on close) reports errors.
+
+        The id holds unless the connection is lost before the job is stored. Raises QueueFull when the buffer is full or no
+        reserved id is left, as before the first call: await `flush()` then.
+        """
+        port = self._port
+        settings = self._settings(options) if options else self._default
+        job = self._factory.make(name, data, settings, self._now())
+        if port.producer.full or not (job.id or port.producer.give_id(job)):
+            raise QueueFull(
+                f"job {name!r} was not buffered: no space or no reserved id is left; `await queue.flush()`, then add again",
+                took_effect=False,
+            )
+        self._nowait.append(port.push(job))
+        return cast("Job[DataT, ResultT]", job)
+
+    async def flush(self) -> None:
+        """Wait until everything buffered is stored, and connect if need be; raises the first error of `add_nowait`."""
+        port = self._port
+        if not self._nowait:
+            await port.opened()
+            return
+        waiters, self._nowait = self._nowait, []
+        await port.wait_all(waiters)
+
+    async def _load_stored(self, job: Any) -> None:
+        """A duplicate shows what is stored under its id, as long as that is there."""
+        duplicate = job.duplicate
+        snapshot = await self._port.run(jobs.get_snapshot(self.keys, job.id, self.codec))
+        if snapshot is not None:
+            load_snapshot(job, snapshot)
+        job.duplicate = duplicate
+
+    # Results.
+
+    async def _wait_result(self, job: Any, timeout: Duration | None) -> object:
+        limit = None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
+        return await self._results_of_queue().wait(job, limit)
+
+    def _results_of_queue(self) -> Results:
+        from bullrush.events.results import Results
+
+        if self._results is None:
+            self._results = Results(self)
+        return self._results
+
+    async def call(self, name: str, data: DataT | None = None, *, wait: Duration, **options: Unpack[JobOptions]) -> ResultT:
+        """Add a job and wait for its result, at most `wait`; raises what `add` and `Job.result` raise."""
+        duration_ms(wait, "wait", wait=True)
+        job = await self.add(name, data, **options)
+        return await job.result(wait)
+
+    async def get_result(self, job_id: str, *, timeout: Duration | None = None) -> ResultT:
+        """Wait for the result of a job known by its id; raises what `Job.result` raises."""
+        job = self._factory.named(job_id)
+        return cast("ResultT", await self._wait_result(job, timeout))
+
+    async def gather(self, jobs: Iterable[Job[Any, ReturnT]], *, timeout: Duration | None = None) -> list[ReturnT]:
+        """Wait for the results of several jobs, in their order, on one subscription; raises the first failure."""
+        limit = None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
+        return cast("list[ReturnT]", await self._results_of_queue().wait_all(list(jobs), limit))
+
+    async def as_completed(
+        self, jobs: Iterable[Job[Any, ReturnT]], *, timeout: Duration | None = None
+    ) -> AsyncIterator[Job[Any, ReturnT]]:
+        """Yield jobs as they finish, with their outcome loaded; raises ResultTimeout when some are left at the end."""
+        limit = None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
+        async for job in self._results_of_queue().as_completed(list(jobs), limit):
+            yield cast("Job[Any, ReturnT]", job)
+
+    # Looking.
+
+    async def ping(self) -> float:
+        """Return the time of one round trip to the server, in ms; for readiness probes."""
+        start = time.perf_counter()
+        await self._port.link.call(encode_command("PING"))
+        return (time.perf_counter() - start) * 1000
+
+    async def get_job(self, job_id: str) -> Job[DataT, ResultT] | None:
+        """Return a job by its id, None when there is none."""
+        snapshot = await self._port.run(jobs.get_snapshot(self.keys, job_id, self.codec))
+        if snapshot is None:
+            return None
+        return self._loaded(snapshot)
+
+    def _loaded(self, snapshot: jobs.Snapshot) -> Job[DataT, ResultT]:
+        job = self._factory.named(snapshot.id)
+        load_snapshot(job, snapshot)
+        return cast("Job[DataT, ResultT]", job)
+
+    async def get_jobs(
+        self,
+        states: State | Iterable[State] | None = None,
+        start: int = 0,
+        end: int = 99,
+        *,
+        ascending: bool = False,
+    ) -> list[Job[DataT, ResultT]]:
+        """Return jobs of the given states between two positions of each, the end included (-1 = all), newest first."""
+        found: list[Job[DataT, ResultT]] = []
+        for state in _checked_states(states):
+            ids = await self._port.run(jobs.list_ids(self.keys, state, start, end, ascending))
+            for part in _slices(ids, 500):
+                snapshots = await self._port.run(jobs.get_snapshots(self.keys, part, self.codec, state))
+                found += [self._loaded(snapshot) for snapshot in snapshots]
+        return found
+
+    async def get_job_counts(self, *states: State) -> dict[State, int]:
+        """Count the jobs of each state named, of every state when none is."""
+        return await self._port.run(jobs.get_counts(self.keys, _checked_states(states)))
+
+    async def get_state(self, job_id: str) -> State | Literal["unknown"]:
+        """Return the state of a job, read at one moment; "unknown" when there is none."""
+        return await self._port.run(jobs.get_state(self.keys, job_id))
+
+    async def count(self) -> int:
+        """Return how many jobs wait in any way: waiting, prioritized, delayed, waiting for children."""
+        counts = await self._port.run(jobs.get_counts(self.keys, STATES))
+        return counts["waiting"] + counts["prioritized"] + counts["delayed"] + counts["waiting-children"]
+
+    async def get_job_logs(self, job_id: str, start: int = 0, end: int = -1) -> tuple[list[str], int]:
+        """Return a job's log lines between two positions, the end included, and how many there are in all."""
+        return await self._port.run(control.get_logs(self.keys, job_id, start, end))
+
+    # Control.
+
+    async def pause(self) -> None:
+        """Stop workers from claiming jobs of this queue. Active jobs finish; waiting ones keep their place."""
+        await self._port.run(control.set_paused(self.keys, True))
+
+    async def resume(self) -> None:
+        """Let workers claim again."""
+        await self._port.run(control.set_paused(self.keys, False))
+
+    async def is_paused(self) -> bool:
+        """Say whether the queue is paused."""
+        return await self._port.run(control.is_paused(self.keys))
+
+    async def remove(self, job_id: str, *, remove_children: bool = True) -> bool:
+        """Remove a job that nobody runs; False when there is no such job. Raises JobIsActive, and nothing was removed."""
+        check_text(job_id, "job_id")
+        answer = await self._port.run(jobs.remove(self.keys, job_id))
+        if answer == "active":
+            raise JobIsActive(f"job {job_id} is held by a worker and was not removed", job_id=job_id)
+        return answer == "removed"
+
+    async def obliterate(self, *, force: bool = False) -> None:
+        """Remove the queue with all its keys. Raises NotPaused or JobIsActive, and nothing was removed, without `force`."""
+        answer = await self._port.run(control.obliterate(self.keys, force))
+        if answer == "notpaused":
+            raise NotPaused(f"queue {self.name!r} must be paused to be obliterated; nothing was removed")
+        if answer == "active":
+            raise JobIsActive(f"queue {self.name!r} has active jobs; nothing was removed (force=True removes all)", job_id="")
+
+    # Working. (Asyncio only.)
+
+    def process(
+        self,
+        handler: Handlers,
+        *,
+        batch: Batch | None = None,
+        **options: Unpack[WorkerOptions],
+    ) -> Worker:
+        """Return a worker for this queue, not started: `async with queue.process(handler): ...`."""
+        from bullrush.worker import Worker
+
+        return Worker(self, handler, batch=batch, **options)
+
+    def events(self, *, kinds: Iterable[type[Event]] | None = None, after: str | None = None) -> QueueEvents:
+        """Return the events of this queue, to be entered with `async with`."""
+        from bullrush.events import QueueEvents
+
+        return QueueEvents(self, kinds=kinds, after=after)
+
+
+def _app_of(
+    connection: Connection, prefix: str | None, codec: Codec | None, request_timeout: Duration | None
+) -> Bullrush:
+    if isinstance(connection, Bullrush):
+        for option, value in (("prefix", prefix), ("codec", codec), ("request_timeout", request_timeout)):
+            if value is not None:
+                raise InvalidOption(f"{option}={value!r}: the app object has one already; leave it out")
+        return connection
+    return Bullrush(
+        connection,
+        prefix="bullrush" if prefix is None else prefix,
+        codec=codec,
+        request_timeout=10_000 if request_timeout is None else request_timeout,
+    )
+
+
+def _checked_states(states: State | Iterable[State] | None) -> Sequence[State]:
+    if states is None:
+        return STATES
+    wanted = (states,) if isinstance(states, str) else tuple(states)
+    for state in wanted:
+        if state not in STATES:
+            raise InvalidOption(f"state {state!r} is none of {', '.join(STATES)}")
+    return wanted or STATES
+
+
+def _slices(items: list[ReturnT], size: int) -> Iterable[list[ReturnT]]:
+    for i in range(0, len(items), size):
+        yield items[i : i + size]
+
+
+def _chunks(made: list[Any]) -> Iterable[list[Any]]:
+    """Cut at 1,000 jobs or 8 MB; a chunk is stored or refused as a whole."""
+    chunk: list[Any] = []
+    size = 0
+    for job in made:
+        if chunk and (len(chunk) == 1000 or size + job._size > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(job)
+        size += job._size
+    if chunk:
+        yield chunk
+
+
+async def _batches(source: Iterable[JobLike] | AsyncIterable[JobLike], size: int) -> AsyncIterator[list[JobLike]]:
+    if isinstance(source, AsyncIterable):
+        batch: list[JobLike] = []
+        async for item in source:
+            batch.append(item)
+            if len(batch) == size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+        return
+    iterator = iter(source)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+class _Counter:
+    """Count what is stored and tell the difference to the last call."""
+
+    def __init__(self, on_progress: Callable[[int], object] | None) -> None:
+        self.total = 0
+        self._on_progress = on_progress
+
+    def stored(self, jobs: Sequence[object]) -> None:
+        """Note that these are stored."""
+        self.total += len(jobs)
+        if self._on_progress is not None:
+            self._on_progress(len(jobs))

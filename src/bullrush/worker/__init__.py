@@ -1,0 +1,5 @@
+"""The worker: an owner of small services, each with one duty."""
+
+from bullrush.worker.worker import Worker
+
+__all__ = ["Worker"]

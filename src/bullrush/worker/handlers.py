@@ -1,0 +1,84 @@
+"""What a handler may be, and where its jobs run: coroutine functions on the loop, plain functions in threads."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from bullrush._core.dispatch import Route
+from bullrush.errors import InvalidOption, InvalidOptionType
+from bullrush.options import check_text
+
+if TYPE_CHECKING:
+    from bullrush.job import Job, JobBase
+    from bullrush.options import CallNext, Executor, Middleware
+    from bullrush.sync import Job as SyncJob
+
+# A `def` handler that takes the async Job fits neither: it returns no Awaitable, and a Job is no sync.Job.
+Handler: TypeAlias = "Callable[[Job[Any, Any]], Awaitable[object]] | Callable[[SyncJob[Any, Any]], object]"
+BatchHandler: TypeAlias = (
+    "Callable[[list[Job[Any, Any]]], Awaitable[Sequence[object] | None]]"
+    " | Callable[[list[SyncJob[Any, Any]]], Sequence[object] | None]"
+)
+Handlers: TypeAlias = "Handler | Mapping[str, Handler]"
+
+
+def is_coroutine_handler(handler: object) -> bool:
+    """Say whether calling it gives a coroutine; partials and callable objects are looked through."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    if inspect.iscoroutinefunction(handler):
+        return True
+    return callable(handler) and inspect.iscoroutinefunction(type(handler).__call__)
+
+
+def routes_of(
+    handlers: Handlers, executor: Executor, middleware: Sequence[Middleware]
+) -> tuple[Route | None, dict[str, Route] | None]:
+    """Return the route of every job, or those by name; checked, with the middleware around each."""
+    if isinstance(handlers, Mapping):
+        if not handlers:
+            raise InvalidOption("the mapping of handlers is empty: give at least one name")
+        return None, {
+            check_text(name, "name of a handler"): _route(handler, executor, middleware, f"handler {name!r}")
+            for name, handler in handlers.items()
+        }
+    return _route(handlers, executor, middleware, "handler"), None
+
+
+def _route(handler: object, executor: Executor, middleware: Sequence[Middleware], what: str) -> Route:
+    if not callable(handler):
+        raise InvalidOptionType(f"{what} is {handler!r} ({type(handler).__name__}); it must be a function that takes a job")
+    coroutine = is_coroutine_handler(handler)
+    threaded = executor == "thread" or (executor == "auto" and not coroutine)
+    if threaded and coroutine:
+        raise InvalidOption(f'{what} is an async function: it runs on the loop, leave executor="thread" out')
+    if middleware:
+        if threaded:
+            raise InvalidOption(f"{what} is a plain function: middleware surrounds async handlers only in this version")
+        handler = _surround(cast("Callable[[Any], Awaitable[object]]", handler), coroutine, middleware)
+    return Route(handler if threaded or coroutine or middleware else _on_loop(handler), threaded)
+
+
+def _on_loop(handler: Callable[..., object]) -> Callable[[JobBase], Awaitable[object]]:
+    async def run(job: JobBase) -> object:
+        return handler(job)
+
+    return run
+
+
+def _surround(handler: Callable[[Any], Any], coroutine: bool, middleware: Sequence[Middleware]) -> CallNext:
+    """Put the layers around a handler, the first one outermost."""
+    innermost: CallNext = handler if coroutine else _on_loop(handler)
+    for layer in reversed(middleware):
+        innermost = _layer(layer, innermost)
+    return innermost
+
+
+def _layer(layer: Middleware, call_next: CallNext) -> CallNext:
+    async def run(job: JobBase[Any, Any]) -> object:
+        return await layer(job, call_next)
+
+    return run

@@ -1,0 +1,116 @@
+"""The lease keeper: renews from a thread, so that a handler that blocks the loop does not lose its jobs to another worker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import redis
+from redis.exceptions import RedisError
+
+from bullrush.scripts import load
+
+if TYPE_CHECKING:
+    from bullrush._core.exchange import Exchange
+    from bullrush.connection.address import Address
+    from bullrush.keys import Keys
+
+logger = logging.getLogger("bullrush")
+
+
+class LeaseKeeper:
+    """A thread with a connection of its own. An exchange within a quarter of the lease makes its renewal unnecessary."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        address: Address,
+        keys: Keys,
+        *,
+        hang_limit: float,
+        on_lost: Callable[[], None],
+        on_difference: Callable[[], None],
+    ) -> None:
+        self.heartbeat = time.monotonic()
+        self._exchange = exchange
+        self._address = address
+        self._keys = keys
+        self._hang_limit = hang_limit
+        self._on_lost = on_lost
+        self._on_difference = on_difference
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._connection: redis.Connection | None = None
+        self._differences = 0
+        self._hung = False
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="bullrush-lease", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the thread end; it is not waited for, since its socket may be stuck."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        quarter = self._exchange.lease / 4000
+        while not self._stop.wait(min(quarter / 2, 1.0)):
+            now = time.monotonic()
+            if now - self._exchange.renewed_at < quarter or not self._healthy(now):
+                continue
+            try:
+                self._renew(now)
+            except (RedisError, OSError) as error:
+                logger.debug("renewing the lease failed, it is tried again: %s", error)
+                self._disconnect()
+        self._disconnect()
+
+    def _healthy(self, now: float) -> bool:
+        """Past `hang_limit` without a turn of the loop the process counts as hung, and its jobs go to others."""
+        hung = now - self.heartbeat > self._hang_limit
+        if hung and not self._hung:
+            logger.error("the event loop has not turned for %.0f s (hang_limit): the lease is not renewed", now - self.heartbeat)
+        self._hung = hung
+        return not hung
+
+    def _renew(self, now: float) -> None:
+        script = load("renew")
+        number, lease = self._exchange.number, self._exchange.lease
+        keys = script.names(self._keys)
+        try:
+            self._command("EVALSHA", script.sha, len(keys), *keys, number, lease)
+        except redis.exceptions.NoScriptError:
+            self._command("EVAL", script.source, len(keys), *keys, number, lease)
+        except redis.exceptions.ResponseError as error:
+            if str(error).startswith("LEASE") and number == self._exchange.number:
+                self._on_lost()
+            return
+        self._exchange.renewed(now)
+        self._compare(number)
+
+    def _compare(self, number: bytes) -> None:
+        """Ask how many ids the server thinks we hold: the backstop for whatever lets the two drift apart."""
+        calls, idle = self._exchange.calls, not self._exchange.inflight
+        held = self._command("SCARD", self._keys.held(number.decode()))
+        if not idle or calls != self._exchange.calls:
+            return
+        self._differences = self._differences + 1 if held != self._exchange.server_held else 0
+        if self._differences >= 2:
+            self._differences = 0
+            self._on_difference()
+
+    def _command(self, *arguments: bytes | str | int) -> object:
+        if self._connection is None:
+            self._connection = self._address.sync_connection(socket_timeout=self._exchange.lease / 4000)
+            self._connection.connect()
+        self._connection.send_command(*arguments)
+        return self._connection.read_response()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()

@@ -1,0 +1,104 @@
+"""Fixtures: shared servers, private ones for tests that break them, clean keys for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from typing import Protocol
+
+import pytest
+import redis
+
+from bullrush.scripts import load
+from tests.faults.proxy import FaultProxy
+from tests.servers import KINDS, Kind, Server, ServerMissing
+
+_numbers = itertools.count(1)
+
+
+class PrivateServer(Protocol):
+    """Start a server for this test alone; it is removed when the test ends."""
+
+    def __call__(
+        self, kind: Kind = "redis", *, persistent: bool = False, extra: Sequence[str] = ()
+    ) -> Server: ...
+
+
+class MakeProxy(Protocol):
+    """Start a proxy before this server; it is closed when the test ends."""
+
+    def __call__(self, server: Server, scripts: Mapping[str, str] | None = None) -> FaultProxy: ...
+
+
+def _script_names() -> dict[str, str]:
+    """The names of bullrush's scripts by their SHA1."""
+    names = [path.name for path in files("bullrush").joinpath("lua").iterdir() if path.name.endswith(".lua")]
+    return {load(name.removesuffix(".lua")).sha: name.removesuffix(".lua") for name in names}
+
+
+def _make(kind: Kind, *, persistent: bool = False, extra: Sequence[str] = ()) -> Server:
+    try:
+        server = Server(kind, persistent=persistent, extra=extra)
+    except ServerMissing as missing:
+        pytest.skip(str(missing))
+    return server
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A running server, one of each kind, shared by all tests: don't stop or reconfigure it."""
+    server = _make(request.param)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.discard()
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    """The address of the shared server, emptied for this test."""
+    with server.client() as client:
+        client.flushall()
+    return server.url
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A key prefix that no other test uses."""
+    return f"test{next(_numbers)}"
+
+
+@pytest.fixture
+def redis_client(server: Server, url: str) -> Iterator[redis.Redis]:
+    """A blocking redis-py client for looking into keys; answers are bytes."""
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def private_server() -> Iterator[PrivateServer]:
+    """Make servers that the test may stop, kill, freeze and reconfigure."""
+    made: list[Server] = []
+
+    def start(kind: Kind = "redis", *, persistent: bool = False, extra: Sequence[str] = ()) -> Server:
+        made.append(server := _make(kind, persistent=persistent, extra=extra))
+        server.start()
+        return server
+
+    yield start
+    for server in made:
+        server.discard()
+
+
+@pytest.fixture
+def make_proxy() -> Iterator[MakeProxy]:
+    """Put proxies that make things go wrong before servers; they know the scripts of bullrush by name."""
+    with contextlib.ExitStack() as proxies:
+
+        def start(server: Server, scripts: Mapping[str, str] | None = None) -> FaultProxy:
+            return proxies.enter_context(FaultProxy(server.port, scripts=scripts or _script_names()))
+
+        yield start
