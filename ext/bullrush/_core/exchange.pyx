@@ -123,11 +123,40 @@ cdef class Exchange(Session):
         self._open = open_script
         self._script = exchange
 
+    def use_sink(self, sink):
+        """Let jobs claimed from now on report to this sink."""
+        self._sink = sink
+
     # Outcomes.
 
     def server_now(self):
         """Return the server's clock as estimated from its last reply, in ms."""
         return self.server_ms(monotonic_ns())
+
+    def take_ready(self, int most):
+        """Take claimed jobs to run them by hand; each holds a slot until `put_down`."""
+        cdef list taken = []
+        cdef JobBase job
+        while self.ready and len(taken) < most and self.running < self.concurrency:
+            job = self.ready.popleft()
+            self.running += 1
+            self.running_jobs.add(job)
+            job.started_ns = monotonic_ns()
+            taken.append(job)
+        return taken
+
+    def put_down(self, JobBase job not None):
+        """A job taken by hand is settled: its slot is free. False when it was not taken, or is settled already."""
+        if job not in self.running_jobs:
+            return False
+        self.running_jobs.discard(job)
+        self.running -= 1
+        return True
+
+    def take_broken(self):
+        """Return the claimed jobs whose record cannot be decoded, with the error, once."""
+        taken, self.broken = self.broken, []
+        return taken
 
     def take_refused(self):
         """Return the ids whose outcome came too late, once."""

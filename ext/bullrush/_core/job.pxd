@@ -38,6 +38,7 @@ cdef class JobBase:
     cdef int find_data(self) except -1
     cdef int read_record(self, bytes record) except -1
     cdef object _decode(self)
+    cdef object _hand(self, str verb)
 
 
 cdef JobBase new_job(type kind, object owner, str id, str name)

@@ -8,7 +8,7 @@ from bullrush._core.codec cimport RecordParts, parse_record, unpack_value
 
 from datetime import UTC, datetime
 
-from bullrush.errors import CodecError, JobCancelled
+from bullrush.errors import CodecError, JobCancelled, JobNotInState
 from bullrush.options import DEFAULT_SETTINGS, JobRef, settings_from_wire
 from bullrush.options.wire import unpack_options
 
@@ -270,6 +270,31 @@ cdef class JobBase:
         """Raise JobCancelled when somebody asked this job to stop; for handlers in threads."""
         if self.cancel_reason_ is not None:
             raise JobCancelled(f"job {self.id} was asked to stop: {self.cancel_reason_}", job_id=self.id, reason=self.cancel_reason_)
+
+    # Settling by hand: jobs of a Consumer.
+
+    def complete(self, value=None):
+        """Settle as completed with a return value. For jobs of a Consumer; a handler's job is settled by its end."""
+        self._hand("complete").complete(self, value)
+
+    def fail(self, error, *, retry=True):
+        """Settle as failed with an error or a text; with `retry` by the job's attempts and backoff, else for good."""
+        self._hand("fail").fail(self, error, retry)
+
+    def release(self):
+        """Give back to the head of the line, uncharged."""
+        self._hand("release").release(self)
+
+    def retry_later(self, delay):
+        """Put off without charge, for a duration."""
+        self._hand("retry_later").retry_later(self, delay)
+
+    cdef object _hand(self, str verb):
+        if self.sink is None or not hasattr(self.sink, "retry_later"):
+            raise JobNotInState(
+                f"job.{verb}() is for jobs of a Consumer; job {self.id} is settled when its handler returns or raises",
+                job_id=self.id, state=self._state or "unknown")
+        return self.sink
 
     def _set_progress(self, value):
         self._progress = value

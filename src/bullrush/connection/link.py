@@ -23,9 +23,7 @@ from bullrush.connection.takeover import connect
 from bullrush.errors import BullrushError, ConnectionLost, ServerError
 
 if TYPE_CHECKING:
-    from redis.asyncio import Connection
-
-    from bullrush.connection.address import Address
+    from bullrush.connection.address import Address, AsyncConnection
 
 TICK = 0.1
 FIRST_PAUSE = 0.02
@@ -57,7 +55,7 @@ class Link:
         self.on_lost: Callable[[], None] | None = None
         self._reply_limit = reply_limit
         self._sessions: dict[Session, Watched | None] = {}
-        self._connection: Connection | None = None
+        self._connection: AsyncConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._up: asyncio.Event | None = None
@@ -198,8 +196,7 @@ class Link:
             self.on_error(error)
 
     def _make_protocol(self, loop: asyncio.AbstractEventLoop, old: asyncio.BaseProtocol) -> asyncio.Protocol:
-        protocol = DataProtocol(loop, old, self._lost)
-        return protocol  # type: ignore[return-value]  # a compiled class with the same methods
+        return DataProtocol(loop, old, self._lost)
 
     def _lost(self, _error: Exception | None) -> None:
         if self._up is not None and not self._closed:

@@ -22,8 +22,8 @@ ResultT = TypeVar("ResultT")
 
 def make_producer(keys: Keys, codec_name: str) -> Producer:
     """Make the producing state machine of a queue."""
-    frames = [script_frame(name, keys) for name in ("open", "add", "reserve")]
-    return Producer(*frames, codec_name.encode())
+    open_script, add, reserve = (script_frame(name, keys) for name in ("open", "add", "reserve"))
+    return Producer(open_script, add, reserve, codec_name.encode())
 
 
 class AsyncPort:

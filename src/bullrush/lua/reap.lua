@@ -5,7 +5,7 @@
 --
 -- KEYS   meta workers hosts held jobs plans attempts suspects failed outcomes events wake removed progress logs logged
 -- ARGV   number deadline page max_crashes keep age
--- RETURN how many jobs are left, or -1: not dead
+-- RETURN left stalled: how many jobs are left (-1: not dead), and the ids that went back, joined by blanks
 -- include "order"
 -- include "retain"
 -- include "publish"
@@ -13,9 +13,9 @@
 -- include "finish_number"
 local number = ARGV[1]
 local deadline = redis.call("ZSCORE", workers_key, number)
-if not deadline or (tonumber(deadline) ~= 0 and deadline ~= ARGV[2]) then return -1 end
+if not deadline or (tonumber(deadline) ~= 0 and deadline ~= ARGV[2]) then return { -1, "" } end
 local meta = redis.call("HMGET", meta_key, "layout", "paused", "events", "listen", "number", "bytes", "held")
-if meta[1] ~= "1" then return -1 end
+if meta[1] ~= "1" then return { -1, "" } end
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call("ZADD", workers_key, "XX", "0", number)
@@ -58,4 +58,4 @@ if total > 0 and meta[3] ~= "off" then
 end
 redis.call("HSET", meta_key, "held", (tonumber(meta[7]) or 0) - (total - left), "number", meta[5] or 0, "bytes", meta[6] or 0)
 wake(#stalled > 0)
-return left
+return { left, table.concat(stalled, " ") }

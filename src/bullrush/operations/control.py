@@ -54,3 +54,10 @@ def get_logs(keys: Keys, job_id: str, start: int, end: int) -> Operation[tuple[l
     members, total = cast("tuple[list[bytes], bytes | None]", replies)
     skip = len(low) - 1 + 17
     return [member[skip:].decode() for member in members], int(total or 0)
+
+
+def is_due(keys: Keys, now: int) -> Operation[bool]:
+    """Say whether a delayed job's time has come, by the server's clock in ms."""
+    limit = (now + 1) * 4096
+    replies = cast("list[int]", (yield read(("ZCOUNT", keys["delayed"], "-inf", f"({limit}"))))
+    return replies[0] > 0

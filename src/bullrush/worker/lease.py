@@ -15,7 +15,7 @@ from bullrush.scripts import load
 
 if TYPE_CHECKING:
     from bullrush._core.exchange import Exchange
-    from bullrush.connection.address import Address
+    from bullrush.connection.address import Address, SyncConnection
     from bullrush.keys import Keys
 
 logger = logging.getLogger("bullrush")
@@ -43,7 +43,7 @@ class LeaseKeeper:
         self._on_difference = on_difference
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._connection: redis.Connection | None = None
+        self._connection: SyncConnection | None = None
         self._differences = 0
         self._hung = False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, get_args
 
 from bullrush.errors import InvalidOption, InvalidOptionType
@@ -46,8 +46,8 @@ class Listeners:
             if inspect.isawaitable(outcome):
                 self._follow(event, outcome)
 
-    def _follow(self, event: str, outcome: object) -> None:
-        task = asyncio.ensure_future(outcome)  # type: ignore[arg-type]  # isawaitable said so
+    def _follow(self, event: str, outcome: Awaitable[object]) -> None:
+        task = asyncio.ensure_future(outcome)
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._finished(event, done))
 

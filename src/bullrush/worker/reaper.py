@@ -20,6 +20,7 @@ from bullrush.operations.requests import script_frame
 if TYPE_CHECKING:
     from bullrush.connection.link import Link
     from bullrush.keys import Keys
+    from bullrush.worker.listeners import Listeners
 
 PAGE = 500
 FAILED_KEPT = 10_000
@@ -29,7 +30,8 @@ DEFAULT_MAX_CRASHES = 2
 class Reaper:
     """Remember what was seen, and reap on the second look."""
 
-    def __init__(self, link: Link, keys: Keys, lease_ms: int) -> None:
+    def __init__(self, link: Link, keys: Keys, lease_ms: int, listeners: Listeners) -> None:
+        self._listeners = listeners
         self._link = link
         self._keys = keys
         self._apart = lease_ms / 2000
@@ -65,7 +67,10 @@ class Reaper:
             arguments = (number, deadline, PAGE, max_crashes_of(host), FAILED_KEPT, -1)
             left = 1
             while left > 0:
-                left = cast("int", await self._link.call(frame.call(*arguments, by_text=True)))
+                reply = await self._link.call(frame.call(*arguments, by_text=True))
+                left, stalled = cast("tuple[int, bytes]", reply)
+                for id in stalled.split():
+                    self._listeners.emit("stalled", id.decode())
         except (ConnectionLost, ReplyError):
             return
 

@@ -165,14 +165,19 @@ class Settler:
 class Sink:
     """Take progress and log lines from handlers, in whatever thread they run."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, listeners: Listeners) -> None:
         self.exchange: Exchange
         self._loop = loop
+        self._listeners = listeners
         self._thread = threading.get_ident()
 
     def report_progress(self, job: JobBase, packed: bytes) -> None:
         """Pass a progress value on."""
-        self._on_loop(self.exchange.progress, job, packed)
+        self._on_loop(self._tell_progress, job, packed)
+
+    def _tell_progress(self, job: JobBase, packed: bytes) -> None:
+        self.exchange.progress(job, packed)
+        self._listeners.emit("progress", job, job.progress)
 
     def report_line(self, job: JobBase, line: bytes) -> None:
         """Pass a log line on."""

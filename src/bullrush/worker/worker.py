@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import logging
-import os
-import socket
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast, overload
 
 from bullrush._core.dispatch import Dispatcher
-from bullrush._core.exchange import Exchange
-from bullrush._core.session import ReplyError
-from bullrush.connection.link import Link
-from bullrush.errors import BullrushError, ConnectionLost, InvalidOption, LeaseLost
+from bullrush.errors import InvalidOption
 from bullrush.job import Job
+from bullrush.operations import control
 from bullrush.operations import jobs as job_operations
-from bullrush.operations.requests import read, script_frame
-from bullrush.options import (
-    Batch,
-    Duration,
-    Keep,
-    WorkerOptions,
-    WorkerSettings,
-    duration_ms,
-    worker_settings,
-)
+from bullrush.options import Batch, Duration, WorkerOptions, WorkerSettings, duration_ms, worker_settings
 from bullrush.queue import Queue
 from bullrush.worker.handlers import BatchHandler, Handler, Handlers, routes_of
-from bullrush.worker.lease import LeaseKeeper
 from bullrush.worker.listeners import Listeners
-from bullrush.worker.reaper import Reaper
-from bullrush.worker.settler import LEASE_LOST, SHUTDOWN, Settler, Sink
+from bullrush.worker.services import Services
 from bullrush.worker.signatures import (
     ErrorEvent,
     ErrorListener,
@@ -59,15 +40,10 @@ from bullrush.worker.signatures import (
     WorkerEvent,
 )
 from bullrush.worker.stats import Stats
-from bullrush.worker.waker import Waker
 
 if TYPE_CHECKING:
     from bullrush.app import Connection
 
-logger = logging.getLogger("bullrush")
-
-COMPLETED_KEPT = 1_000
-CLOSE_LIMIT = 10.0
 IDLE_LOOK = 0.02
 
 
@@ -112,7 +88,7 @@ class Worker:
     ) -> None:
         if batch is not None:
             raise InvalidOption(f"batch={batch!r}: batches are not available in this version; leave it out")
-        self.queue = _queue_of(queue, connection, prefix)
+        self.queue = queue_of(queue, connection, prefix)
         self._owns_queue = not isinstance(queue, Queue)
         self.settings: WorkerSettings = worker_settings(options)
         self._route, self._routes = routes_of(
@@ -127,7 +103,7 @@ class Worker:
         self._started = False
         self._fatal: BaseException | None = None
         self._body: asyncio.Task[Any] | None = None
-        self._running_services: _Services | None = None
+        self._running_services: Services | None = None
 
     # Listeners.
 
@@ -216,13 +192,20 @@ class Worker:
             raise InvalidOption(f"this worker of queue {self.queue.name!r} runs already")
         self._started = True
         self._stop = asyncio.Event()
-        services = _Services(self)
+        services = self._make_services()
         try:
             await services.start()
         except BaseException:
             await services.abandon()
             raise
         self._running_services = services
+
+    def _make_services(self) -> Services:
+        services = Services(self.queue, self.settings, self._listeners, self._route, self._routes, self._concurrency)
+        services.on_fatal = self._die
+        services.dispatcher = Dispatcher(services.exchange, services, self._route, self._routes, services.loop)
+        services.exchange.claiming = not self._paused
+        return services
 
     async def close(self, *, timeout: Duration | None = None, force: bool = False) -> None:
         """Stop claiming, let running jobs end, settle, and leave. What was claimed and not started goes back.
@@ -285,7 +268,7 @@ class Worker:
         counts = await port.run(job_operations.get_counts(self.queue.keys, ("waiting", "prioritized", "active")))
         if any(counts.values()):
             return False
-        return not await port.run(_is_due(self.queue, int(services.exchange.server_now())))
+        return not await port.run(control.is_due(self.queue.keys, int(services.exchange.server_now())))
 
     # State.
 
@@ -333,366 +316,11 @@ class Worker:
             )
 
 
-class _Services:
-    """What a running worker consists of, from its registration to its retirement."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._settings = worker.settings
-        self._listeners = worker._listeners
-        self.queue = worker.queue
-        self._loop = asyncio.get_running_loop()
-        self._keys = worker.queue.keys
-        self._stack = contextlib.AsyncExitStack()
-        self._settler = Settler(self._settings, self._listeners)
-        self._sink = Sink(self._loop)
-        self.exchange = self._make_exchange()
-        self._settler.exchange = self._sink.exchange = self.exchange
-        self._dispatcher = Dispatcher(self.exchange, self, worker._route, worker._routes, self._loop)
-        self.exchange.after = self._dispatcher.after_replies
-        lease = self._settings.lease / 1000
-        self._link = Link(self.queue.app.address, reply_limit=lease / 3, on_error=self._connection_error)
-        self._link.on_up = self._came_up
-        self._link.attach(self.exchange, self)
-        self._waker = Waker(self.queue.app.address, self._keys, self._look)
-        self._reaper = Reaper(self._link, self._keys, self._settings.lease)
-        self._keeper = LeaseKeeper(
-            self.exchange,
-            self.queue.app.address,
-            self._keys,
-            hang_limit=self._settings.hang_limit / 1000,
-            on_lost=lambda: self._threadsafe(self._lease_lost),
-            on_difference=lambda: self._threadsafe(self._reopen),
-        )
-        self._looked_at = self._loop.time()
-        self._due_timer: asyncio.TimerHandle | None = None
-        self._due_at = 0
-        self._was_dry = False
-        self._opened = self._loop.create_future()
-        self._adopting: asyncio.Task[None] | None = None
-
-    def _make_exchange(self) -> Exchange:
-        number = new_number()
-        settings, queue = self._settings, self.queue
-        keep = settings.remove_on_complete or Keep(COMPLETED_KEPT)
-        default, kinds = self._kinds()
-        return Exchange(
-            *self._frames(number),
-            default[1],
-            self._sink,
-            number=number,
-            host=self._host(),
-            codec_name=b"msgpack" if queue.codec is None else queue.codec.name.encode(),
-            kind=default[0],
-            kinds=kinds,
-            concurrency=self._worker._concurrency,
-            prefetch=-1 if settings.prefetch == "auto" else settings.prefetch,
-            lease=settings.lease,
-            keep=-1 if keep.count is None else keep.count,
-            age=-1 if keep.age is None else keep.age,
-        )
-
-    def _kinds(self) -> tuple[tuple[type, object], dict[str, tuple[type, object]]]:
-        """Which class of job each handler gets."""
-        routes = self._worker._routes
-        asynchronous: tuple[type, object] = (Job, self.queue)
-        route = self._worker._route
-        if route is not None:
-            return (self._blocking_kind() if route.threaded else asynchronous), {}
-        assert routes is not None
-        kinds = {name: self._blocking_kind() for name, route in routes.items() if route.threaded}
-        return asynchronous, kinds
-
-    def _blocking_kind(self) -> tuple[type, object]:
-        from bullrush import sync
-
-        return sync.Job, self.queue.app.sync_queue(self.queue.name)
-
-    def _frames(self, number: bytes) -> tuple[object, object]:
-        held = (self._keys.held(number.decode()),)
-        return script_frame("open", self._keys, held), script_frame("exchange", self._keys, held)
-
-    def _host(self) -> bytes:
-        return json.dumps(
-            {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "name": self._settings.name,
-                "concurrency": self._worker._concurrency,
-                "lease": self._settings.lease,
-                "max_crashes": self._settings.max_crashes,
-                "started": int(time.time() * 1000),
-            }
-        ).encode()
-
-    # Start and stop.
-
-    async def start(self) -> None:
-        """Enter the lifespan, register, and begin to claim."""
-        if self._settings.lifespan is not None:
-            self._dispatcher.context = await self._stack.enter_async_context(self._settings.lifespan())
-        self.hook_listeners()
-        if self._worker._paused:
-            self.exchange.claiming = False
-        self._waker.start()
-        self._link.pump(self.exchange)
-        self._keeper.start()
-        await self._opened
-
-    def hook_listeners(self) -> None:
-        """Plain completions call Python only where somebody listens."""
-        wants, emit = self._listeners.wants, self._listeners.emit
-        self._dispatcher.on_active = (lambda job: emit("active", job)) if wants("active") else None
-        self._dispatcher.on_completed = (lambda job, value: emit("completed", job, value)) if wants("completed") else None
-
-    async def abandon(self) -> None:
-        """Undo a start that failed."""
-        self._keeper.stop()
-        await self._waker.close()
-        await self._link.close()
-        await self._stack.aclose()
-
-    async def close(self, limit: float | None) -> None:
-        """Close in order: no more claims, give back, let run, settle, retire."""
-        self.exchange.claiming = False
-        started = self._loop.time()
-        await self._until(lambda: not self.exchange.inflight, CLOSE_LIMIT)
-        self._give_back()
-        if not await self._until(self._nothing_runs, limit):
-            self._cancel_running(SHUTDOWN)
-            await self._until(self._nothing_runs, CLOSE_LIMIT)
-        self._dispatcher.stop_threads()
-        left = max(1.0, CLOSE_LIMIT - (self._loop.time() - started)) if limit is not None else CLOSE_LIMIT
-        if await self._until(lambda: self.exchange.settled, left):
-            await self._retire()
-        self._keeper.stop()
-        await self._reaper.close()
-        await self._waker.close()
-        if self._due_timer is not None:
-            self._due_timer.cancel()
-        await self._link.close()
-        await self._stack.aclose()
-
-    def _nothing_runs(self) -> bool:
-        return not self.exchange.running and not self.exchange.running_jobs and not self._settler.busy
-
-    async def _until(self, condition: Callable[[], bool], limit: float | None) -> bool:
-        deadline = None if limit is None else self._loop.time() + limit
-        pause = 0.001
-        while not condition():
-            if deadline is not None and self._loop.time() >= deadline:
-                return False
-            self._dispatcher.flush()
-            await asyncio.sleep(pause)
-            pause = min(0.05, pause * 1.5)
-        return True
-
-    def _give_back(self) -> None:
-        """What was claimed and not started returns to the head, the last one first, so that the order is kept."""
-        exchange = self.exchange
-        for job in [*exchange.ready, *exchange.unconfirmed][::-1]:
-            exchange.release(job)
-        exchange.ready.clear()
-        exchange.unconfirmed.clear()
-        self._dispatcher.flush()
-
-    def _cancel_running(self, reason: str) -> None:
-        for job in list(self.exchange.running_jobs):
-            job._cancel(reason)
-
-    async def _retire(self) -> None:
-        number = self.exchange.number
-        frame = script_frame("retire", self._keys, (self._keys.held(number.decode()),))
-        with contextlib.suppress(ConnectionLost, ReplyError):
-            await self._link.call(frame.call(number, by_text=True), timeout=2.0)
-
-    async def pause(self, wait: bool) -> None:
-        """Stop claiming and give back what has not started."""
-        self.exchange.claiming = False
-        await self._until(lambda: not self.exchange.inflight, CLOSE_LIMIT)
-        self._give_back()
-        if wait:
-            await self._until(self._nothing_runs, None)
-
-    def resume(self) -> None:
-        """Claim again."""
-        self.exchange.claiming = True
-        self._ask()
-
-    def resize(self, concurrency: int) -> None:
-        """Change the number of slots."""
-        self.exchange.concurrency = concurrency
-        self._ask()
-
-    @property
-    def quiet(self) -> bool:
-        """Say whether nothing runs, waits to be settled or is in flight here."""
-        return self._nothing_runs() and self.exchange.settled and not self.exchange.ready
-
-    @property
-    def stats(self) -> Stats:
-        """Counts and latencies since the start."""
-        return Stats(self.exchange.claimed_total, self.exchange.settled_total, self.exchange.calls, self._dispatcher.waits, self._dispatcher.runs)
-
-    # What the dispatcher asks (its policy).
-
-    def failed(self, job: Job, error: BaseException, cancel_reason: str | None) -> None:
-        """See Settler."""
-        self._settler.failed(job, error, cancel_reason)
-
-    def broken(self, job: Job, error: BullrushError) -> None:
-        """See Settler."""
-        self._settler.broken(job, error)  # type: ignore[arg-type]
-
-    def unhandled(self, job: Job) -> None:
-        """See Settler."""
-        self._settler.unhandled(job)
-
-    def awaitable(self, job: Job, value: Any) -> None:
-        """See Settler."""
-        self._settler.awaitable(job, value)
-
-    def replied(self) -> None:
-        """Look at what a reply said of the queue as a whole."""
-        exchange = self.exchange
-        if exchange.fatal is not None:
-            self._fail(exchange.fatal)
-            return
-        if not self._opened.done() and exchange.state == 2:
-            self._opened.set_result(None)
-        if exchange.due_at and exchange.due_at != self._due_at:
-            self._wait_for_due(exchange.due_at)
-        if exchange.dry:
-            if not self._was_dry:
-                self._listeners.emit("drained")
-            if exchange.claiming and exchange.running < exchange.concurrency:
-                self._waker.need()
-        self._was_dry = exchange.dry
-
-    def notice(self) -> None:
-        """Look at what happens rarely: a lost lease, late outcomes, leases that seem dead, claims whose reply was lost."""
-        exchange = self.exchange
-        if exchange.lease_lost:
-            self._lease_lost()
-            return
-        for id in exchange.take_refused():
-            logger.warning("the outcome of job %s came too late: it is held by another worker or was removed", id)
-        expired = exchange.take_expired()
-        if expired:
-            self._reaper.notice(expired, exchange.number)
-        if exchange.unseen and (self._adopting is None or self._adopting.done()):
-            self._adopting = self._loop.create_task(self._adopt())
-
-    async def _adopt(self) -> None:
-        """Fetch, in pages, the jobs that the server says we hold and whose claim's reply was lost."""
-        exchange, keys = self.exchange, self._keys
-        while exchange.unseen:
-            ids = exchange.unseen[:100]
-            frames = read(*[("HMGET", keys[name], *ids) for name in ("jobs", "attempts", "plans")]).frames
-            try:
-                replies = cast("list[list[bytes | None]]", await self._link.call_all(frames))
-            except (ConnectionLost, ReplyError):
-                return
-            exchange.adopt(ids, *replies)
-        self._dispatcher.after_replies()
-        self._dispatcher.flush()
-
-    # Waking.
-
-    def _look(self, _token: bool) -> bool:
-        """Something may be there. Returns whether this worker will claim."""
-        exchange = self.exchange
-        if not exchange.claiming or exchange.running + len(exchange.ready) >= exchange.concurrency:
-            return False
-        self._ask()
-        return True
-
-    def _ask(self) -> None:
-        self.exchange.asked = True
-        self._dispatcher.flush()
-
-    def _wait_for_due(self, due_ms: int) -> None:
-        """A delayed job this worker was told of: look when its time has come."""
-        self._due_at = due_ms
-        if self._due_timer is not None:
-            self._due_timer.cancel()
-        wait = max(0.0, (due_ms - self.exchange.server_now()) / 1000 + 0.001)
-        self._due_timer = self._loop.call_later(wait, self._ask)
-
-    # Deadlines, ten times a second (see Link).
-
-    def tick(self, now: float) -> bool:
-        """Say that the loop turns, look for dead workers every quarter of a lease, give back what was hoarded."""
-        self._keeper.heartbeat = now
-        if now - self._looked_at >= self._settings.lease / 4000:
-            self._looked_at = now
-            self.exchange.look = True
-        self.exchange.give_back_stale()
-        return False
-
-    @property
-    def busy(self) -> bool:
-        """A worker always wants its connection."""
-        return True
-
-    # Trouble.
-
-    def _came_up(self, protocol: object) -> None:
-        self._dispatcher.protocol = protocol  # type: ignore[assignment]
-
-    def _connection_error(self, error: Exception) -> None:
-        if isinstance(error, BullrushError):
-            self._fail(error)
-            return
-        logger.warning("no connection to %s, trying again: %s", self.queue.app.address.label, error)
-        self._listeners.emit("error", error)
-
-    def _fail(self, error: BaseException) -> None:
-        if not self._opened.done():
-            self._opened.set_exception(error)
-        else:
-            self._worker._die(error)
-
-    def _lease_lost(self) -> None:
-        """Others have our jobs: forget everything, stop what runs, and register under a new number."""
-        number = new_number()
-        lost = LeaseLost(
-            f"the lease of worker {self.exchange.number.decode()} on queue {self.queue.name!r} was lost: "
-            "its jobs run elsewhere, their outcomes here are dropped; it registers anew"
-        )
-        logger.error("%s", lost)
-        self._cancel_running(LEASE_LOST)
-        self.exchange.start_over(number, self._host())
-        self.exchange.rebind(*self._frames(number))
-        self._listeners.emit("error", lost)
-        self._reopen()
-
-    def _reopen(self) -> None:
-        """Close the socket: the next `open` tells what the server knows."""
-        if self._link.protocol is not None:
-            self._link.protocol.abort()
-
-    def _threadsafe(self, call: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(call)
-
-
-def new_number() -> bytes:
-    """Return a worker number: 40 random bits, so that no failover or restore hands one out twice."""
-    return str(int.from_bytes(os.urandom(5))).encode()
-
-
-def _queue_of(queue: str | Queue[Any, Any], connection: Connection, prefix: str | None) -> Queue[Any, Any]:
+def queue_of(queue: str | Queue[Any, Any], connection: Connection, prefix: str | None) -> Queue[Any, Any]:
+    """Return the queue that was given or named; one that was given brings its connection and prefix along."""
     if isinstance(queue, Queue):
         for option, value in (("connection", connection), ("prefix", prefix)):
             if value is not None:
                 raise InvalidOption(f"{option}={value!r}: the queue brings its own; leave it out")
         return queue
     return Queue(queue, connection, prefix=prefix)
-
-
-def _is_due(queue: Queue[Any, Any], now: int) -> job_operations.Operation[bool]:
-    """Say whether a delayed job's time has come."""
-    limit = (now + 1) * 4096
-    replies = cast("list[int]", (yield read(("ZCOUNT", queue.keys["delayed"], "-inf", f"({limit}"))))
-    return replies[0] > 0

@@ -1,0 +1,207 @@
+"""The exchange: one call settles every outcome collected so far and claims the next jobs."""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from bullrush._core.frames import ScriptFrame
+from bullrush._core.job import JobBase
+from bullrush._core.session import Call, Session
+from bullrush.errors import CodecError
+from bullrush.options import Keep
+
+class ExchangeCall(Call):
+    """One exchange: the outcomes it carries, and what it asks for."""
+
+    @property
+    def want(self) -> int:
+        """How many jobs it asks for."""
+
+    @property
+    def want_suspects(self) -> int:
+        """How many suspects may be among them."""
+
+class Exchange(Session):
+    """The working side of one queue on one socket, without I/O."""
+
+    concurrency: int
+    prefetch: int
+    running: int
+    suspects: int
+    charged: bool
+    claiming: bool
+    look: bool
+    asked: bool
+    gather: int
+    running_jobs: set[JobBase[Any, Any]]
+
+    def __init__(
+        self,
+        open_script: ScriptFrame,
+        exchange: ScriptFrame,
+        owner: object,
+        sink: object,
+        *,
+        number: bytes,
+        host: bytes,
+        codec_name: bytes,
+        kind: type[JobBase[Any, Any]],
+        kinds: Mapping[str, tuple[type[JobBase[Any, Any]], object]],
+        concurrency: int,
+        prefetch: int,
+        lease: int,
+        keep: int,
+        age: int,
+    ) -> None: ...
+    @property
+    def number(self) -> bytes:
+        """The worker's number, in decimal."""
+
+    @property
+    def ready(self) -> deque[JobBase[Any, Any]]:
+        """Claimed and not started, the next one first."""
+
+    @property
+    def unconfirmed(self) -> list[JobBase[Any, Any]]:
+        """Suspects whose start is being reported."""
+
+    @property
+    def broken(self) -> list[tuple[JobBase[Any, Any], CodecError]]:
+        """Claimed, with a record that cannot be decoded."""
+
+    @property
+    def refused(self) -> list[bytes]:
+        """Ids whose outcome came too late."""
+
+    @property
+    def expired(self) -> list[tuple[bytes, bytes]]:
+        """Leases that seem dead: number and deadline."""
+
+    @property
+    def unseen(self) -> list[str]:
+        """Ids that the server says are held here and whose claim's reply was lost."""
+
+    @property
+    def lease(self) -> int:
+        """How long the lease lasts, in ms."""
+
+    @property
+    def lease_lost(self) -> bool:
+        """Whether others have the jobs by now."""
+
+    @property
+    def renewed_at(self) -> float:
+        """When the last acknowledged renewal was sent."""
+
+    @property
+    def due_at(self) -> int:
+        """Server ms of a delayed job this worker was told of, 0 = none."""
+
+    @property
+    def flags(self) -> int:
+        """What the last reply said of the queue; see exchange.lua."""
+
+    @property
+    def dry(self) -> bool:
+        """Whether the last reply said that nothing more is to be claimed."""
+
+    @property
+    def server_held(self) -> int:
+        """How many ids the server holds for this number, by its replies."""
+
+    @property
+    def calls(self) -> int:
+        """How many calls were sent."""
+
+    @property
+    def claimed_total(self) -> int:
+        """How many jobs were claimed."""
+
+    @property
+    def settled_total(self) -> int:
+        """How many outcomes were sent and answered."""
+
+    @property
+    def gathered(self) -> int:
+        """How many outcomes wait to leave."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing waits, is in flight or must be sent again."""
+
+    def start_over(self, number: bytes, host: bytes) -> None:
+        """Register under a new number: the lease is lost, and everything held with it."""
+
+    def rebind(self, open_script: ScriptFrame, exchange: ScriptFrame) -> None:
+        """Use the keys of a new number."""
+
+    def use_sink(self, sink: object) -> None:
+        """Let jobs claimed from now on report to this sink."""
+
+    def take_ready(self, most: int) -> list[JobBase[Any, Any]]:
+        """Take claimed jobs to run them by hand; each holds a slot until `put_down`."""
+
+    def put_down(self, job: JobBase[Any, Any]) -> bool:
+        """Free the slot of a job taken by hand; False when it was not taken, or is settled already."""
+
+    def take_broken(self) -> list[tuple[JobBase[Any, Any], CodecError]]:
+        """Return the claimed jobs whose record cannot be decoded, with the error, once."""
+
+    def server_now(self) -> int:
+        """Return the server's clock as estimated from its last reply, in ms."""
+
+    def take_refused(self) -> list[str]:
+        """Return the ids whose outcome came too late, once."""
+
+    def take_expired(self) -> list[tuple[bytes, bytes]]:
+        """Return the leases that seem dead, once."""
+
+    def give_back_stale(self) -> None:
+        """Give back what was not started 50 ms after its claim."""
+
+    def complete_with(self, job: JobBase[Any, Any], value: object) -> None:
+        """Settle a job as completed. Raises CodecError or PayloadTooLarge when its value cannot be stored."""
+
+    def fail(
+        self,
+        job: JobBase[Any, Any],
+        reason: bytes,
+        error_type: bytes,
+        stack: bytes,
+        keep: Keep | None,
+        count: int,
+        age: int,
+    ) -> None:
+        """Settle a job as failed for good; reason, class and stack are packed.
+
+        `count` and `age` hold where `keep` is None.
+        """
+
+    def retry(
+        self, job: JobBase[Any, Any], reason: bytes, error_type: bytes, stack: bytes, delay: int
+    ) -> None:
+        """Settle a failed attempt that another follows, after `delay` ms."""
+
+    def later(self, job: JobBase[Any, Any], delay: int) -> None:
+        """Put a job off without charge, for `delay` ms."""
+
+    def release(self, job: JobBase[Any, Any]) -> None:
+        """Give a job back to the head of its line, uncharged. Several: in reverse order of their claim."""
+
+    def progress(self, job: JobBase[Any, Any], packed: bytes) -> None:
+        """Tell a running job's progress with the next exchange."""
+
+    def log(self, job: JobBase[Any, Any], line: bytes) -> None:
+        """Write a log line of a running job with the next exchange."""
+
+    def renewed(self, sent_at: float) -> None:
+        """Another connection renewed the lease with a call that it sent at that time."""
+
+    def adopt(
+        self,
+        ids: list[str],
+        records: list[bytes | None],
+        attempts: list[bytes | None],
+        plans: list[bytes | None],
+    ) -> None:
+        """Take up jobs that the server says are held here and whose claim's reply was lost."""

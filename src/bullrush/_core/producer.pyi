@@ -1,0 +1,116 @@
+"""The producer: adds wait in a buffer while calls are in flight, and leave together."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from bullrush._core.frames import ScriptFrame
+from bullrush._core.job import JobBase
+from bullrush._core.session import Session
+from bullrush.codec import Codec
+from bullrush.errors import BullrushError
+from bullrush.options import JobLike, JobSettings
+
+class _Waiter(Protocol):
+    """A future, asyncio's or concurrent's."""
+
+    def done(self) -> bool: ...
+    def set_result(self, result: Any, /) -> None: ...
+    def set_exception(self, exception: BaseException, /) -> None: ...
+
+class Producer(Session):
+    """The adding side of one queue on one socket, without I/O."""
+
+    max_jobs: int
+    max_bytes: int
+    events_mode: str
+    on_missing: Callable[[int], object] | None
+
+    def __init__(
+        self,
+        open_script: ScriptFrame,
+        add: ScriptFrame,
+        reserve: ScriptFrame,
+        codec_name: bytes,
+        max_jobs: int = 20_000,
+        max_bytes: int = 33_554_432,
+    ) -> None: ...
+    @property
+    def pending(self) -> deque[object]:
+        """What waits to be sent."""
+
+    @property
+    def pending_jobs(self) -> int:
+        """How many jobs wait to be sent."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """How many bytes they take, 64 more for each."""
+
+    @property
+    def acknowledged(self) -> int:
+        """How many jobs the server has acknowledged."""
+
+    @property
+    def missing(self) -> int:
+        """How many acknowledged jobs a server that took over did not have."""
+
+    @property
+    def full(self) -> bool:
+        """Whether an add should wait before it pushes."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is pending, in flight or to be sent again."""
+
+    def push(self, job: JobBase[Any, Any], waiter: _Waiter, deadline: float) -> None:
+        """Buffer one job; the waiter gets it once it is stored. Raises the error that ended the session."""
+
+    def push_all(self, jobs: list[JobBase[Any, Any]], waiter: _Waiter, deadline: float) -> None:
+        """Buffer a chunk of at most 1,000 jobs, stored or refused as a whole; the waiter gets the list."""
+
+    def push_script(
+        self, script: ScriptFrame, arguments: tuple[bytes | str | int, ...], waiter: _Waiter, deadline: float
+    ) -> None:
+        """Buffer a numbered call of another script; the waiter gets its answer."""
+
+    def wait_for_space(self, waiter: _Waiter) -> None:
+        """Resolve this waiter once the buffer has space again, in order of arrival."""
+
+    def waiters(self) -> list[Any]:
+        """Return the futures of everything that is not settled."""
+
+    def give_id(self, job: JobBase[Any, Any]) -> bool:
+        """Give a job its id before its call is written; False when no reserved one is left."""
+
+    def expire(self, now: float) -> bool:
+        """Give up what waited past its deadline; returns whether the socket is stuck."""
+
+    def fail_all(self, error: BullrushError) -> None:
+        """Fail everything that waits."""
+
+class JobFactory:
+    """Make jobs for one queue; nothing is sent."""
+
+    def __init__(
+        self,
+        kind: type[JobBase[Any, Any]],
+        owner: object,
+        codec: Codec | None,
+        name_check: Callable[[object, str], object],
+        settings_of: Callable[[Mapping[str, object]], JobSettings | None],
+        size_limit: int,
+    ) -> None: ...
+    def make(self, name: str, data: object, settings: JobSettings | None, now_ms: int) -> JobBase[Any, Any]:
+        """Make one job. Raises InvalidOption, CodecError or PayloadTooLarge."""
+
+    def named(self, id: str) -> JobBase[Any, Any]:
+        """Make a job that is only known by its id."""
+
+    def make_all(
+        self, jobs: Iterable[JobLike], options: Mapping[str, object], now_ms: int
+    ) -> list[JobBase[Any, Any]]:
+        """Make the jobs of a chunk; `options` hold for all, those of a job win."""
+
+def monotonic_ms_offset() -> int:
+    """What to add to the monotonic clock (ms) for the wall clock, until the server's is known."""

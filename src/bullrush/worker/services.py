@@ -1,0 +1,424 @@
+"""What a running worker consists of, from its registration to its retirement: services, each with one duty."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from bullrush._core.dispatch import Route
+from bullrush._core.exchange import Exchange
+from bullrush._core.session import ReplyError
+from bullrush.connection.link import Link
+from bullrush.errors import BullrushError, ConnectionLost, LeaseLost
+from bullrush.job import Job, JobBase
+from bullrush.operations.requests import read, script_frame
+from bullrush.options import Keep, WorkerSettings
+from bullrush.worker.lease import LeaseKeeper
+from bullrush.worker.listeners import Listeners
+from bullrush.worker.reaper import Reaper
+from bullrush.worker.settler import LEASE_LOST, SHUTDOWN, Settler, Sink
+from bullrush.worker.stats import Stats
+from bullrush.worker.waker import Waker
+
+if TYPE_CHECKING:
+    from bullrush._core.frames import ScriptFrame
+    from bullrush._core.histogram import Histogram
+    from bullrush._core.protocol import DataProtocol
+    from bullrush.queue import Queue
+
+logger = logging.getLogger("bullrush")
+
+COMPLETED_KEPT = 1_000
+CLOSE_LIMIT = 10.0
+
+
+class Starter(Protocol):
+    """Whatever starts claimed jobs: the compiled dispatcher, or the hands of a consumer."""
+
+    protocol: DataProtocol | None
+    context: object
+    on_active: Callable[[JobBase], object] | None
+    on_completed: Callable[[JobBase, object], object] | None
+    waits: Histogram
+    runs: Histogram
+
+    def after_replies(self) -> None:
+        """Go on after a batch of replies."""
+        ...
+
+    def flush(self) -> None:
+        """Let the exchange send."""
+        ...
+
+    def stop_threads(self) -> None:
+        """End what belongs to it."""
+        ...
+
+
+class Services:
+    """What a running worker consists of, from its registration to its retirement."""
+
+    def __init__(
+        self,
+        queue: Queue[Any, Any],
+        settings: WorkerSettings,
+        listeners: Listeners,
+        route: Route | None,
+        routes: dict[str, Route] | None,
+        concurrency: int,
+    ) -> None:
+        self.queue = queue
+        self.loop = asyncio.get_running_loop()
+        self.dispatcher: Starter
+        self.on_fatal: Callable[[BaseException], None] = lambda error: None
+        self._settings = settings
+        self._listeners = listeners
+        self._route, self._routes = route, routes
+        self._concurrency = concurrency
+        self._keys = queue.keys
+        self._stack = contextlib.AsyncExitStack()
+        self.settler = Settler(settings, listeners)
+        self.sink = Sink(self.loop, listeners)
+        self.exchange = self._make_exchange()
+        self.settler.exchange = self.sink.exchange = self.exchange
+        self.exchange.after = self._after_replies
+        address = queue.app.address
+        self._link = Link(address, reply_limit=settings.lease / 3000, on_error=self._connection_error)
+        self._link.on_up = self._came_up
+        self._link.attach(self.exchange, self)
+        self._waker = Waker(address, self._keys, self._look)
+        self._reaper = Reaper(self._link, self._keys, settings.lease, listeners)
+        self._keeper = LeaseKeeper(
+            self.exchange,
+            address,
+            self._keys,
+            hang_limit=settings.hang_limit / 1000,
+            on_lost=lambda: self._threadsafe(self._lease_lost),
+            on_difference=lambda: self._threadsafe(self._reopen),
+        )
+        self._looked_at = self.loop.time()
+        self._due_timer: asyncio.TimerHandle | None = None
+        self._due_at = 0
+        self._was_dry = False
+        self._opened: asyncio.Future[None] = self.loop.create_future()
+        self._adopting: asyncio.Task[None] | None = None
+
+    def _after_replies(self) -> None:
+        self.dispatcher.after_replies()
+
+    def _make_exchange(self) -> Exchange:
+        number = new_number()
+        settings, queue = self._settings, self.queue
+        keep = settings.remove_on_complete or Keep(COMPLETED_KEPT)
+        default, kinds = self._kinds()
+        return Exchange(
+            *self._frames(number),
+            default[1],
+            self.sink,
+            number=number,
+            host=self._host(),
+            codec_name=b"msgpack" if queue.codec is None else queue.codec.name.encode(),
+            kind=default[0],
+            kinds=kinds,
+            concurrency=self._concurrency,
+            prefetch=-1 if settings.prefetch == "auto" else settings.prefetch,
+            lease=settings.lease,
+            keep=-1 if keep.count is None else keep.count,
+            age=-1 if keep.age is None else keep.age,
+        )
+
+    def _kinds(self) -> tuple[tuple[type, object], dict[str, tuple[type, object]]]:
+        """Which class of job each handler gets."""
+        routes = self._routes
+        asynchronous: tuple[type, object] = (Job, self.queue)
+        route = self._route
+        if route is None and routes is None:
+            return asynchronous, {}
+        if route is not None:
+            return (self._blocking_kind() if route.threaded else asynchronous), {}
+        assert routes is not None
+        kinds = {name: self._blocking_kind() for name, route in routes.items() if route.threaded}
+        return asynchronous, kinds
+
+    def _blocking_kind(self) -> tuple[type, object]:
+        from bullrush import sync
+
+        return sync.Job, self.queue.app.sync_queue(self.queue.name)
+
+    def _frames(self, number: bytes) -> tuple[ScriptFrame, ScriptFrame]:
+        held = (self._keys.held(number.decode()),)
+        return script_frame("open", self._keys, held), script_frame("exchange", self._keys, held)
+
+    def _host(self) -> bytes:
+        return json.dumps(
+            {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "name": self._settings.name,
+                "concurrency": self._concurrency,
+                "lease": self._settings.lease,
+                "max_crashes": self._settings.max_crashes,
+                "started": int(time.time() * 1000),
+            }
+        ).encode()
+
+    # Start and stop.
+
+    async def start(self) -> None:
+        """Enter the lifespan, register, and begin to claim."""
+        if self._settings.lifespan is not None:
+            self.dispatcher.context = await self._stack.enter_async_context(self._settings.lifespan())
+        self.hook_listeners()
+        self._waker.start()
+        self._link.pump(self.exchange)
+        self._keeper.start()
+        await self._opened
+
+    def hook_listeners(self) -> None:
+        """Plain completions call Python only where somebody listens."""
+        wants, emit = self._listeners.wants, self._listeners.emit
+        self.dispatcher.on_active = (lambda job: emit("active", job)) if wants("active") else None
+        self.dispatcher.on_completed = (lambda job, value: emit("completed", job, value)) if wants("completed") else None
+
+    async def abandon(self) -> None:
+        """Undo a start that failed."""
+        self._keeper.stop()
+        await self._waker.close()
+        await self._link.close()
+        await self._stack.aclose()
+
+    async def close(self, limit: float | None) -> None:
+        """Close in order: no more claims, give back, let run, settle, retire."""
+        self.exchange.claiming = False
+        started = self.loop.time()
+        await self._until(lambda: not self.exchange.inflight, CLOSE_LIMIT)
+        self._give_back()
+        if not await self._until(self._nothing_runs, limit):
+            self._cancel_running(SHUTDOWN)
+            await self._until(self._nothing_runs, CLOSE_LIMIT)
+        self.dispatcher.stop_threads()
+        left = max(1.0, CLOSE_LIMIT - (self.loop.time() - started)) if limit is not None else CLOSE_LIMIT
+        if await self._until(lambda: self.exchange.settled, left):
+            await self._retire()
+        self._keeper.stop()
+        await self._reaper.close()
+        await self._waker.close()
+        if self._due_timer is not None:
+            self._due_timer.cancel()
+        await self._link.close()
+        await self._stack.aclose()
+
+    def _nothing_runs(self) -> bool:
+        return not self.exchange.running and not self.exchange.running_jobs and not self.settler.busy
+
+    async def _until(self, condition: Callable[[], bool], limit: float | None) -> bool:
+        deadline = None if limit is None else self.loop.time() + limit
+        pause = 0.001
+        while not condition():
+            if deadline is not None and self.loop.time() >= deadline:
+                return False
+            self.dispatcher.flush()
+            await asyncio.sleep(pause)
+            pause = min(0.05, pause * 1.5)
+        return True
+
+    def _give_back(self) -> None:
+        """What was claimed and not started returns to the head, the last one first, so that the order is kept."""
+        exchange = self.exchange
+        for job in [*exchange.ready, *exchange.unconfirmed][::-1]:
+            exchange.release(job)
+        exchange.ready.clear()
+        exchange.unconfirmed.clear()
+        self.dispatcher.flush()
+
+    def _cancel_running(self, reason: str) -> None:
+        for job in list(self.exchange.running_jobs):
+            job._cancel(reason)
+
+    async def _retire(self) -> None:
+        number = self.exchange.number
+        frame = script_frame("retire", self._keys, (self._keys.held(number.decode()),))
+        with contextlib.suppress(ConnectionLost, ReplyError):
+            await self._link.call(frame.call(number, by_text=True), timeout=2.0)
+
+    async def pause(self, wait: bool) -> None:
+        """Stop claiming and give back what has not started."""
+        self.exchange.claiming = False
+        await self._until(lambda: not self.exchange.inflight, CLOSE_LIMIT)
+        self._give_back()
+        if wait:
+            await self._until(self._nothing_runs, None)
+
+    def resume(self) -> None:
+        """Claim again."""
+        self.exchange.claiming = True
+        self._ask()
+
+    def resize(self, concurrency: int) -> None:
+        """Change the number of slots."""
+        self.exchange.concurrency = concurrency
+        self._ask()
+
+    @property
+    def quiet(self) -> bool:
+        """Say whether nothing runs, waits to be settled or is in flight here."""
+        return self._nothing_runs() and self.exchange.settled and not self.exchange.ready
+
+    @property
+    def stats(self) -> Stats:
+        """Counts and latencies since the start."""
+        return Stats(self.exchange.claimed_total, self.exchange.settled_total, self.exchange.calls, self.dispatcher.waits, self.dispatcher.runs)
+
+    # What the dispatcher asks (its policy).
+
+    def failed(self, job: Job, error: BaseException, cancel_reason: str | None) -> None:
+        """See Settler."""
+        self.settler.failed(job, error, cancel_reason)
+
+    def broken(self, job: Job, error: BullrushError) -> None:
+        """See Settler."""
+        self.settler.broken(job, error)  # type: ignore[arg-type]
+
+    def unhandled(self, job: Job) -> None:
+        """See Settler."""
+        self.settler.unhandled(job)
+
+    def awaitable(self, job: Job, value: Any) -> None:
+        """See Settler."""
+        self.settler.awaitable(job, value)
+
+    def replied(self) -> None:
+        """Look at what a reply said of the queue as a whole."""
+        exchange = self.exchange
+        if exchange.fatal is not None:
+            self._fail(exchange.fatal)
+            return
+        if not self._opened.done() and exchange.state == 2:
+            self._opened.set_result(None)
+        if exchange.due_at and exchange.due_at != self._due_at:
+            self._wait_for_due(exchange.due_at)
+        if exchange.dry:
+            if not self._was_dry:
+                self._listeners.emit("drained")
+            if exchange.claiming and exchange.running < exchange.concurrency:
+                self._waker.need()
+        self._was_dry = exchange.dry
+
+    def notice(self) -> None:
+        """Look at what happens rarely: a lost lease, late outcomes, leases that seem dead, claims whose reply was lost."""
+        exchange = self.exchange
+        if exchange.lease_lost:
+            self._lease_lost()
+            return
+        for id in exchange.take_refused():
+            logger.warning("the outcome of job %s came too late: it is held by another worker or was removed", id)
+        expired = exchange.take_expired()
+        if expired:
+            self._reaper.notice(expired, exchange.number)
+        if exchange.unseen and (self._adopting is None or self._adopting.done()):
+            self._adopting = self.loop.create_task(self._adopt())
+
+    async def _adopt(self) -> None:
+        """Fetch, in pages, the jobs that the server says we hold and whose claim's reply was lost."""
+        exchange, keys = self.exchange, self._keys
+        while exchange.unseen:
+            ids = exchange.unseen[:100]
+            frames = read(*[("HMGET", keys[name], *ids) for name in ("jobs", "attempts", "plans")]).frames
+            try:
+                replies = cast("list[list[bytes | None]]", await self._link.call_all(frames))
+            except (ConnectionLost, ReplyError):
+                return
+            exchange.adopt(ids, *replies)
+        self.dispatcher.after_replies()
+        self.dispatcher.flush()
+
+    # Waking.
+
+    def _look(self, _token: bool) -> bool:
+        """Something may be there. Returns whether this worker will claim."""
+        exchange = self.exchange
+        if not exchange.claiming or exchange.running + len(exchange.ready) >= exchange.concurrency:
+            return False
+        self._ask()
+        return True
+
+    def _ask(self) -> None:
+        self.exchange.asked = True
+        self.dispatcher.flush()
+
+    def _wait_for_due(self, due_ms: int) -> None:
+        """A delayed job this worker was told of: look when its time has come."""
+        self._due_at = due_ms
+        if self._due_timer is not None:
+            self._due_timer.cancel()
+        wait = max(0.0, (due_ms - self.exchange.server_now()) / 1000 + 0.001)
+        self._due_timer = self.loop.call_later(wait, self._ask)
+
+    # Deadlines, ten times a second (see Link).
+
+    def tick(self, now: float) -> bool:
+        """Say that the loop turns, look for dead workers every quarter of a lease, give back what was hoarded."""
+        self._keeper.heartbeat = now
+        if now - self._looked_at >= self._settings.lease / 4000:
+            self._looked_at = now
+            self.exchange.look = True
+        self.exchange.give_back_stale()
+        return False
+
+    @property
+    def busy(self) -> bool:
+        """A worker always wants its connection."""
+        return True
+
+    # Trouble.
+
+    def _came_up(self, protocol: object) -> None:
+        self.dispatcher.protocol = protocol  # type: ignore[assignment]
+
+    def _connection_error(self, error: Exception) -> None:
+        if isinstance(error, BullrushError):
+            self._fail(error)
+            return
+        logger.warning("no connection to %s, trying again: %s", self.queue.app.address.label, error)
+        self._listeners.emit("error", error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._opened.done():
+            self._opened.set_exception(error)
+        else:
+            self.on_fatal(error)
+
+    def _lease_lost(self) -> None:
+        """Others have our jobs: forget everything, stop what runs, and register under a new number."""
+        number = new_number()
+        lost = LeaseLost(
+            f"the lease of worker {self.exchange.number.decode()} on queue {self.queue.name!r} was lost: "
+            "its jobs run elsewhere, their outcomes here are dropped; it registers anew"
+        )
+        logger.error("%s", lost)
+        self._cancel_running(LEASE_LOST)
+        self.exchange.start_over(number, self._host())
+        self.exchange.rebind(*self._frames(number))
+        self._listeners.emit("error", lost)
+        self._reopen()
+
+    def _reopen(self) -> None:
+        """Close the socket: the next `open` tells what the server knows."""
+        if self._link.protocol is not None:
+            self._link.protocol.abort()
+
+    def _threadsafe(self, call: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(call)
+
+
+def new_number() -> bytes:
+    """Return a worker number: 40 random bits, so that no failover or restore hands one out twice."""
+    return str(int.from_bytes(os.urandom(5))).encode()
