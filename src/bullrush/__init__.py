@@ -6,9 +6,168 @@
 `bullrush.sync` has the same for blocking code.
 """
 
-from bullrush.app import Bullrush
-from bullrush.job import Job
+from bullrush.app import Bullrush, Connection
+from bullrush.codec import Codec, MsgpackCodec
+from bullrush.errors import (
+    AddInterrupted,
+    BullrushError,
+    CodecError,
+    ConnectionLost,
+    DuplicateFlowId,
+    HandlerSignal,
+    InvalidOption,
+    InvalidOptionType,
+    JobCancelled,
+    JobCrashed,
+    JobError,
+    JobExpired,
+    JobFailed,
+    JobIsActive,
+    JobNotFound,
+    JobNotInState,
+    JobRemoved,
+    JobTimedOut,
+    LeaseLost,
+    NotConfigured,
+    NotPaused,
+    PayloadTooLarge,
+    QueueFull,
+    RateLimitError,
+    ResultTimeout,
+    RetryLater,
+    SchedulerError,
+    ServerError,
+    UnrecoverableError,
+    UnsupportedServer,
+    WaitForChildren,
+)
+from bullrush.events.kinds import (
+    Active,
+    Added,
+    Cleaned,
+    Completed,
+    Custom,
+    Deduplicated,
+    Delayed,
+    Drained,
+    Duplicated,
+    Event,
+    Failed,
+    Gap,
+    Paused,
+    Progress,
+    Removed,
+    Resumed,
+    Retrying,
+    Stalled,
+    Waiting,
+    WaitingChildren,
+)
+from bullrush.job import Job, JobBase
+from bullrush.options import (
+    Backoff,
+    Batch,
+    Deduplication,
+    Duration,
+    EventsMode,
+    JobLike,
+    JobOptions,
+    JobRef,
+    JobSpec,
+    Keep,
+    RateLimit,
+    Recycle,
+    State,
+    TemplateOptions,
+    Time,
+    WorkerOptions,
+)
 from bullrush.queue import Queue
 from bullrush.worker import Worker
 
-__all__ = ["Bullrush", "Job", "Queue", "Worker"]
+# What programs are made of.
+__all__ = ["Bullrush", "Job", "JobBase", "Queue", "Worker"]
+
+# Values of options.
+__all__ += [
+    "Backoff",
+    "Batch",
+    "Deduplication",
+    "JobRef",
+    "JobSpec",
+    "Keep",
+    "MsgpackCodec",
+    "RateLimit",
+    "Recycle",
+]
+
+# Types for annotations.
+__all__ += [
+    "Codec",
+    "Connection",
+    "Duration",
+    "EventsMode",
+    "JobLike",
+    "JobOptions",
+    "State",
+    "TemplateOptions",
+    "Time",
+    "WorkerOptions",
+]
+
+# Events.
+__all__ += [
+    "Active",
+    "Added",
+    "Cleaned",
+    "Completed",
+    "Custom",
+    "Deduplicated",
+    "Delayed",
+    "Drained",
+    "Duplicated",
+    "Event",
+    "Failed",
+    "Gap",
+    "Paused",
+    "Progress",
+    "Removed",
+    "Resumed",
+    "Retrying",
+    "Stalled",
+    "Waiting",
+    "WaitingChildren",
+]
+
+# Errors: one tree, see bullrush.errors.
+__all__ += [
+    "AddInterrupted",
+    "BullrushError",
+    "CodecError",
+    "ConnectionLost",
+    "DuplicateFlowId",
+    "InvalidOption",
+    "InvalidOptionType",
+    "JobCancelled",
+    "JobCrashed",
+    "JobError",
+    "JobExpired",
+    "JobFailed",
+    "JobIsActive",
+    "JobNotFound",
+    "JobNotInState",
+    "JobRemoved",
+    "JobTimedOut",
+    "LeaseLost",
+    "NotConfigured",
+    "NotPaused",
+    "PayloadTooLarge",
+    "QueueFull",
+    "ResultTimeout",
+    "SchedulerError",
+    "ServerError",
+    "UnsupportedServer",
+]
+
+# What handlers raise to steer their job; these are no errors.
+__all__ += ["HandlerSignal", "RateLimitError", "RetryLater", "UnrecoverableError", "WaitForChildren"]

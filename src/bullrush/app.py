@@ -13,7 +13,15 @@ import redis.asyncio
 from bullrush.connection.address import Address
 from bullrush.connection.link import Link
 from bullrush.errors import InvalidOption
-from bullrush.options import Duration, JobOptions, Middleware, WorkerOptions, check_prefix, duration_ms, job_settings
+from bullrush.options import (
+    Duration,
+    JobOptions,
+    Middleware,
+    WorkerOptions,
+    check_prefix,
+    duration_ms,
+    job_settings,
+)
 
 if TYPE_CHECKING:
     from bullrush import sync
@@ -28,8 +36,9 @@ Connection: TypeAlias = "str | redis.asyncio.Redis | redis.Redis | Bullrush | No
 class Bullrush:
     """What producer, worker and tools of one program share.
 
-    `connection` is a URL, a redis-py client whose settings are copied, or None for the environment (`BULLRUSH_URL`, then
-    `REDIS_URL`). Nothing connects before the first call. `request_timeout` bounds every call, which then raises ConnectionLost.
+    `connection` is a URL, a redis-py client whose settings are copied, or None for the environment
+    (`BULLRUSH_URL`, then `REDIS_URL`). Nothing connects before the first call. `request_timeout` bounds every
+    call, which then raises ConnectionLost.
     """
 
     def __init__(
@@ -72,7 +81,10 @@ class Bullrush:
         return self._link
 
     def queue(self, name: str, *, defaults: JobOptions | None = None) -> Queue[Any, Any]:
-        """Return the queue of that name: the same object each time. `defaults` may be given the first time only."""
+        """Return the queue of that name: the same object each time.
+
+        `defaults` may be given the first time only.
+        """
         from bullrush.queue import Queue
 
         found = self._queues.get(name)
@@ -117,7 +129,9 @@ class Bullrush:
         chosen = [worker for worker in self._workers if not queues or worker.queue.name in queues]
         missing = set(queues) - {worker.queue.name for worker in chosen}
         if missing or not chosen:
-            raise InvalidOption(f"no worker is declared for {', '.join(sorted(missing)) or 'any queue'}: use app.worker(...)")
+            raise InvalidOption(
+                f"no worker is declared for {', '.join(sorted(missing)) or 'any queue'}: use app.worker(...)"
+            )
         return chosen
 
     async def __aenter__(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Generator
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from typing_extensions import TypeVar
 
@@ -37,11 +37,12 @@ _DONE = _Done()
 def load_snapshot(job: JobBase, snapshot: Snapshot) -> None:
     """Fill a job with what was read."""
     outcome = snapshot.outcome
+    ended = None if outcome is None else (outcome.value, outcome.reason, outcome.error_type, outcome.stack)
     job._load(
         id=snapshot.id,
         record=snapshot.record,
         attempts=snapshot.attempts,
-        outcome=None if outcome is None else (outcome.value, outcome.reason, outcome.error_type, outcome.stack),
+        outcome=ended,
         progress=None if snapshot.progress is None else decode_progress(snapshot.progress),
         state=snapshot.state,
         worker=None if outcome is None else outcome.worker,
@@ -64,13 +65,15 @@ def report_progress(job: JobBase, value: object) -> None:
     sink = job._sink
     if sink is None:
         raise JobIsActive(
-            f"progress of job {job.id} can be told only by the handler that runs it", job_id=job.id, took_effect=False
+            f"progress of job {job.id} can be told only by the handler that runs it",
+            job_id=job.id,
+            took_effect=False,
         )
     job._set_progress(value)
     sink.report_progress(job, encode(value))
 
 
-def report_line(job: JobBase, line: str) -> None:
+def report_line(job: JobBase, line: object) -> None:
     """Take a log line from a handler."""
     sink = job._sink
     if not isinstance(line, str):
@@ -85,7 +88,7 @@ def report_line(job: JobBase, line: str) -> None:
         raise CodecError(f"log line {line!r} is no valid text: {error}") from error
 
 
-class Job(JobBase[DataT, ResultT], Generic[DataT, ResultT]):
+class Job(JobBase[DataT, ResultT]):
     """A job in asyncio code: what `add` returns and `async def` handlers get. Fields are a snapshot."""
 
     __slots__ = ()
@@ -95,9 +98,10 @@ class Job(JobBase[DataT, ResultT], Generic[DataT, ResultT]):
         return cast("Queue[DataT, ResultT]", self._owner)
 
     def update_progress(self, value: object, /) -> Awaitable[None]:
-        """Tell how far the running job is: any value of the codec. Others see it within 100 ms; the last one wins.
+        """Tell how far the running job is: any value of the codec.
 
-        In force at the call; awaiting it is optional. Raises JobIsActive outside the handler, CodecError for other types.
+        Others see it within 100 ms; the last one wins. In force at the call; awaiting it is optional. Raises
+        JobIsActive outside the handler, CodecError for other types.
         """
         report_progress(self, value)
         return _DONE
@@ -123,8 +127,9 @@ class Job(JobBase[DataT, ResultT], Generic[DataT, ResultT]):
     async def result(self, timeout: Duration | None = None) -> ResultT:
         """Wait until the job has finished and return what its handler returned.
 
-        Raises JobFailed (or its subclass) when it failed, ResultTimeout after `timeout`, JobRemoved when it finished before the
-        wait began and its outcome is no longer kept. A wait that began before the job finished always gets the value.
+        Raises JobFailed (or its subclass) when it failed, ResultTimeout after `timeout`, JobRemoved when it
+        finished before the wait began and its outcome is no longer kept. A wait that began before the job
+        finished always gets the value.
         """
         return cast("ResultT", await self._queue._wait_result(self, timeout))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 NAMES = (
     "meta", "ids", "sessions", "jobs", "plans", "attempts", "waiting", "suspects", "prioritized", "delayed",
-    "workers", "hosts", "completed", "failed", "outcomes", "events", "wake", "removed", "progress", "logs", "logged",
+    "workers", "hosts", "completed", "failed", "outcomes", "events", "wake", "removed", "progress", "logs",
+    "logged",
 )  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""The queue as asyncio code sees it. `bullrush.sync.Queue` is generated from this file: logic lives in operations and ports."""
+"""The queue as asyncio code sees it.
+
+`bullrush.sync.Queue` is generated from this file: logic lives in operations and ports.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,20 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, Unpack, cast, overload
 
 from bullrush._core.frames import encode_command
 from bullrush._core.producer import JobFactory
 from bullrush.app import Bullrush
 from bullrush.connection.port import AsyncPort
-from bullrush.errors import AddInterrupted, InvalidOption, InvalidOptionType, JobIsActive, NotPaused, QueueFull
+from bullrush.errors import (
+    AddInterrupted,
+    InvalidOption,
+    InvalidOptionType,
+    JobIsActive,
+    NotPaused,
+    QueueFull,
+)
 from bullrush.job import DataT, Job, ResultT, load_snapshot
 from bullrush.keys import Keys
 from bullrush.operations import control, jobs
@@ -42,7 +52,7 @@ if TYPE_CHECKING:
     from bullrush.events.kinds import Event
     from bullrush.events.results import Results
     from bullrush.worker import Worker
-    from bullrush.worker.handlers import Handlers
+    from bullrush.worker.handlers import BatchHandler, Handlers
 
 ReturnT = TypeVar("ReturnT")
 
@@ -54,9 +64,10 @@ CHUNK_BYTES = 8 * 1024 * 1024
 class Queue(Generic[DataT, ResultT]):
     """Jobs waiting to be processed, under one name.
 
-    `connection` is a URL, a redis-py client whose settings are copied, a Bullrush app, or None for the environment. The
-    constructor does no I/O and may run at import; the first call connects. `defaults` are options for every job added here.
-    `events` sets how much the queue publishes ("all", "outcomes" or "off"); None leaves it as it is.
+    `connection` is a URL, a redis-py client whose settings are copied, a Bullrush app, or None for the
+    environment. The constructor does no I/O and may run at import; the first call connects. `defaults` are
+    options for every job added here. `events` sets how much the queue publishes ("all", "outcomes" or "off");
+    None leaves it as it is.
     """
 
     def __init__(
@@ -95,7 +106,9 @@ class Queue(Generic[DataT, ResultT]):
     def _port(self) -> AsyncPort:
         if self._made_port is None:
             codec_name = "msgpack" if self.codec is None else self.codec.name
-            self._made_port = AsyncPort(self.app.link, self.keys, codec_name, timeout=self.app.request_timeout)
+            self._made_port = AsyncPort(
+                self.app.link, self.keys, codec_name, timeout=self.app.request_timeout
+            )
             self._made_port.producer.events_mode = self._events_mode or ""
         return self._made_port
 
@@ -111,7 +124,10 @@ class Queue(Generic[DataT, ResultT]):
         await self.close()
 
     async def close(self) -> None:
-        """Let what is buffered leave, then let go of the server. Raises what `flush` raises. May be used again."""
+        """Let what is buffered leave, then let go of the server.
+
+        Raises what `flush` raises. May be used again.
+        """
         port, self._made_port = self._made_port, None
         results, self._results = self._results, None
         if results is not None:
@@ -129,7 +145,7 @@ class Queue(Generic[DataT, ResultT]):
     # Adding.
 
     def _settings(self, options: Mapping[str, object]) -> JobSettings | None:
-        """Check options and put them over the queue's defaults; None = nothing but defaults of the library."""
+        """Check options and put them over the queue's defaults; None = only defaults of the library."""
         if not options:
             return self._default
         return job_settings(merge_options(self.defaults, options))
@@ -137,26 +153,36 @@ class Queue(Generic[DataT, ResultT]):
     def _now(self) -> int:
         return self._port.producer.clock_offset + time.monotonic_ns() // 1_000_000
 
-    async def add(self, name: str, data: DataT | None = None, **options: Unpack[JobOptions]) -> Job[DataT, ResultT]:
+    async def add(
+        self, name: str, data: DataT | None = None, **options: Unpack[JobOptions]
+    ) -> Job[DataT, ResultT]:
         """Add a job and return it, once the server has stored it.
 
-        Adds that run at the same time share calls. Raises InvalidOption, CodecError or PayloadTooLarge before anything is
-        sent; QueueFull when the server has no memory (nothing was stored); ConnectionLost after `request_timeout`, whose
-        `took_effect` says whether the job may have been stored. Cancelling it does not take the job back.
+        Adds that run at the same time share calls. Raises InvalidOption, CodecError or PayloadTooLarge before
+        anything is sent; QueueFull when the server has no memory (nothing was stored); ConnectionLost after
+        `request_timeout`, whose `took_effect` says whether the job may have been stored. Cancelling it does
+        not take the job back.
         """
         port = self._port
         settings = self._settings(options) if options else self._default
-        job = self._factory.make(name, data, settings, port.producer.clock_offset + time.monotonic_ns() // 1_000_000)
+        job = self._factory.make(
+            name, data, settings, port.producer.clock_offset + time.monotonic_ns() // 1_000_000
+        )
         await port.add(job)
         if job.duplicate:
             await self._load_stored(job)
         return cast("Job[DataT, ResultT]", job)
 
-    async def add_bulk(self, jobs: Iterable[JobLike], **options: Unpack[JobOptions]) -> list[Job[DataT, ResultT]]:
-        """Add many jobs: tuples (name, data), (name, data, options) or JobSpec. Returns them in order, ids ascending.
+    async def add_bulk(
+        self, jobs: Iterable[JobLike], **options: Unpack[JobOptions]
+    ) -> list[Job[DataT, ResultT]]:
+        """Add many jobs: tuples (name, data), (name, data, options) or JobSpec.
 
-        All or nothing per 1,000 jobs or 8 MB. `options` hold for every job, those of a job win. Everything is checked before
-        anything is sent. Raises AddInterrupted, whose `added` and `ids` are exact, when it ends early.
+        Returns them in order, ids ascending.
+
+        All or nothing per 1,000 jobs or 8 MB. `options` hold for every job, those of a job win. Everything is
+        checked before anything is sent. Raises AddInterrupted, whose `added` and `ids` are exact, when it
+        ends early.
         """
         made = self._factory.make_all(jobs, options, self._now())
         stored: list[Job[DataT, ResultT]] = []
@@ -186,15 +212,17 @@ class Queue(Generic[DataT, ResultT]):
     ) -> int:
         """Add as many jobs as an iterable gives, in constant memory; returns how many were stored.
 
-        `on_progress` gets the number stored since its last call. With `max_waiting` it pauses while more jobs than that wait.
-        A blocking iterable is read on the loop, `chunk_size` jobs at a time. What ends it early is the cause of AddInterrupted,
-        whose `added` is exact.
+        `on_progress` gets the number stored since its last call. With `max_waiting` it pauses while more jobs
+        than that wait. A blocking iterable is read on the loop, `chunk_size` jobs at a time. What ends it
+        early is the cause of AddInterrupted, whose `added` is exact.
         """
         if isinstance(chunk_size, bool) or not 1 <= chunk_size <= 1000:
             raise InvalidOption(f"chunk_size={chunk_size!r} must be between 1 and 1000")
         self._settings(options)
         if not hasattr(jobs, "__aiter__") and not hasattr(jobs, "__iter__"):
-            raise InvalidOptionType(f"jobs is a {type(jobs).__name__}: give an iterable of (name, data) or JobSpec(...)")
+            raise InvalidOptionType(
+                f"jobs is a {type(jobs).__name__}: give an iterable of (name, data) or JobSpec(...)"
+            )
         counter = _Counter(on_progress)
         window = self._port.window(counter.stored)
         try:
@@ -214,25 +242,31 @@ class Queue(Generic[DataT, ResultT]):
         while await self.count() > limit:
             await self._port.pause(0.02)
 
-    def add_nowait(self, name: str, data: DataT | None = None, **options: Unpack[JobOptions]) -> Job[DataT, ResultT]:
+    def add_nowait(
+        self, name: str, data: DataT | None = None, **options: Unpack[JobOptions]
+    ) -> Job[DataT, ResultT]:
         """Buffer a job without waiting and return it with its id; `flush` (also on close) reports errors.
 
-        The id holds unless the connection is lost before the job is stored. Raises QueueFull when the buffer is full or no
-        reserved id is left, as before the first call: await `flush()` then.
+        The id holds unless the connection is lost before the job is stored. Raises QueueFull when the buffer
+        is full or no reserved id is left, as before the first call: await `flush()` then.
         """
         port = self._port
         settings = self._settings(options) if options else self._default
         job = self._factory.make(name, data, settings, self._now())
         if port.producer.full or not (job.id or port.producer.give_id(job)):
             raise QueueFull(
-                f"job {name!r} was not buffered: no space or no reserved id is left; `await queue.flush()`, then add again",
+                f"job {name!r} was not buffered: no space or no reserved id is left; "
+                "`await queue.flush()`, then add again",
                 took_effect=False,
             )
         self._nowait.append(port.push(job))
         return cast("Job[DataT, ResultT]", job)
 
     async def flush(self) -> None:
-        """Wait until everything buffered is stored, and connect if need be; raises the first error of `add_nowait`."""
+        """Wait until everything buffered is stored, and connect if need be.
+
+        Raises the first error of `add_nowait`.
+        """
         port = self._port
         if not self._nowait:
             await port.opened()
@@ -261,7 +295,9 @@ class Queue(Generic[DataT, ResultT]):
             self._results = Results(self)
         return self._results
 
-    async def call(self, name: str, data: DataT | None = None, *, wait: Duration, **options: Unpack[JobOptions]) -> ResultT:
+    async def call(
+        self, name: str, data: DataT | None = None, *, wait: Duration, **options: Unpack[JobOptions]
+    ) -> ResultT:
         """Add a job and wait for its result, at most `wait`; raises what `add` and `Job.result` raise."""
         duration_ms(wait, "wait", wait=True)
         job = await self.add(name, data, **options)
@@ -272,15 +308,23 @@ class Queue(Generic[DataT, ResultT]):
         job = self._factory.named(job_id)
         return cast("ResultT", await self._wait_result(job, timeout))
 
-    async def gather(self, jobs: Iterable[Job[Any, ReturnT]], *, timeout: Duration | None = None) -> list[ReturnT]:
-        """Wait for the results of several jobs, in their order, on one subscription; raises the first failure."""
+    async def gather(
+        self, jobs: Iterable[Job[Any, ReturnT]], *, timeout: Duration | None = None
+    ) -> list[ReturnT]:
+        """Wait for the results of several jobs, in their order, on one subscription.
+
+        Raises the first failure.
+        """
         limit = None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
         return cast("list[ReturnT]", await self._results_of_queue().wait_all(list(jobs), limit))
 
     async def as_completed(
         self, jobs: Iterable[Job[Any, ReturnT]], *, timeout: Duration | None = None
     ) -> AsyncIterator[Job[Any, ReturnT]]:
-        """Yield jobs as they finish, with their outcome loaded; raises ResultTimeout when some are left at the end."""
+        """Yield jobs as they finish, with their outcome loaded.
+
+        Raises ResultTimeout when some are left at the end.
+        """
         limit = None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
         async for job in self._results_of_queue().as_completed(list(jobs), limit):
             yield cast("Job[Any, ReturnT]", job)
@@ -313,7 +357,10 @@ class Queue(Generic[DataT, ResultT]):
         *,
         ascending: bool = False,
     ) -> list[Job[DataT, ResultT]]:
-        """Return jobs of the given states between two positions of each, the end included (-1 = all), newest first."""
+        """Return jobs of the given states, newest first, between two positions of each.
+
+        The end is included; -1 is the last one.
+        """
         found: list[Job[DataT, ResultT]] = []
         for state in _checked_states(states):
             ids = await self._port.run(jobs.list_ids(self.keys, state, start, end, ascending))
@@ -342,7 +389,10 @@ class Queue(Generic[DataT, ResultT]):
     # Control.
 
     async def pause(self) -> None:
-        """Stop workers from claiming jobs of this queue. Active jobs finish; waiting ones keep their place."""
+        """Stop workers from claiming jobs of this queue.
+
+        Active jobs finish; waiting ones keep their place.
+        """
         await self._port.run(control.set_paused(self.keys, True))
 
     async def resume(self) -> None:
@@ -354,7 +404,10 @@ class Queue(Generic[DataT, ResultT]):
         return await self._port.run(control.is_paused(self.keys))
 
     async def remove(self, job_id: str, *, remove_children: bool = True) -> bool:
-        """Remove a job that nobody runs; False when there is no such job. Raises JobIsActive, and nothing was removed."""
+        """Remove a job that nobody runs; False when there is no such job.
+
+        Raises JobIsActive, and nothing was removed.
+        """
         check_text(job_id, "job_id")
         answer = await self._port.run(jobs.remove(self.keys, job_id))
         if answer == "active":
@@ -362,18 +415,30 @@ class Queue(Generic[DataT, ResultT]):
         return answer == "removed"
 
     async def obliterate(self, *, force: bool = False) -> None:
-        """Remove the queue with all its keys. Raises NotPaused or JobIsActive, and nothing was removed, without `force`."""
+        """Remove the queue with all its keys.
+
+        Raises NotPaused or JobIsActive, and nothing was removed, without `force`.
+        """
         answer = await self._port.run(control.obliterate(self.keys, force))
         if answer == "notpaused":
             raise NotPaused(f"queue {self.name!r} must be paused to be obliterated; nothing was removed")
         if answer == "active":
-            raise JobIsActive(f"queue {self.name!r} has active jobs; nothing was removed (force=True removes all)", job_id="")
+            raise JobIsActive(
+                f"queue {self.name!r} has active jobs; nothing was removed (force=True removes all)",
+                job_id="",
+            )
 
     # Working. (Asyncio only.)
 
+    @overload
+    def process(
+        self, handler: Handlers, *, batch: None = None, **options: Unpack[WorkerOptions]
+    ) -> Worker: ...
+    @overload
+    def process(self, handler: BatchHandler, *, batch: Batch, **options: Unpack[WorkerOptions]) -> Worker: ...
     def process(
         self,
-        handler: Handlers,
+        handler: Handlers | BatchHandler,
         *,
         batch: Batch | None = None,
         **options: Unpack[WorkerOptions],
@@ -381,7 +446,9 @@ class Queue(Generic[DataT, ResultT]):
         """Return a worker for this queue, not started: `async with queue.process(handler): ...`."""
         from bullrush.worker import Worker
 
-        return Worker(self, handler, batch=batch, **options)
+        if batch is None:
+            return Worker(self, cast("Handlers", handler), **options)
+        return Worker(self, cast("BatchHandler", handler), batch=batch, **options)
 
     def events(self, *, kinds: Iterable[type[Event]] | None = None, after: str | None = None) -> QueueEvents:
         """Return the events of this queue, to be entered with `async with`."""
@@ -435,7 +502,9 @@ def _chunks(made: list[Any]) -> Iterable[list[Any]]:
         yield chunk
 
 
-async def _batches(source: Iterable[JobLike] | AsyncIterable[JobLike], size: int) -> AsyncIterator[list[JobLike]]:
+async def _batches(
+    source: Iterable[JobLike] | AsyncIterable[JobLike], size: int
+) -> AsyncIterator[list[JobLike]]:
     if isinstance(source, AsyncIterable):
         batch: list[JobLike] = []
         async for item in source:

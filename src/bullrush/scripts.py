@@ -1,11 +1,13 @@
 """Load the Lua scripts: the header of each file is the only place where its keys and arguments are declared.
 
-A file starts with an optional shebang, a description, and the lines ``-- KEYS``, ``-- ARGV`` and ``-- RETURN``. Lines
-``-- include "name"`` are replaced by ``include/name.lua``, once each. For every key of the header the script gets
-``local <name>_key = KEYS[i]``; a last name with ``*`` stands for any number of keys, used by index.
+A file starts with an optional shebang, a description, and the lines ``-- KEYS``, ``-- ARGV`` and
+``-- RETURN``. Lines ``-- include "name"`` are replaced by ``include/name.lua``, once each. For every key of
+the header the script gets ``local <name>_key = KEYS[i]``; a last name with ``*`` stands for any number of
+keys, used by index.
 
-Scripts are sent with EVALSHA and, after NOSCRIPT, once with EVAL and the whole text: loading and calling in two steps would
-loop with a flush in between. Functions would be shared state between versions of a rolling deployment.
+Scripts are sent with EVALSHA and, after NOSCRIPT, once with EVAL and the whole text: loading and calling in
+two steps would loop with a flush in between. Functions would be shared state between versions of a rolling
+deployment.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ class Script:
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
     def names(self, keys: Keys, held: tuple[bytes, ...] = ()) -> list[bytes]:
-        """Return the keys of a call in the order of the header; `held` follows them or stands for the name held."""
+        """Return a call's keys in the order of the header; `held` follows them or takes the place of held."""
         found = [held[0] if name == "held" else keys[name] for name in self.keys if name != "held" or held]
         return [*found, *held] if self.variadic else found
 

@@ -46,6 +46,7 @@ async def typed(queue: Queue[int, str]) -> None:
     await queue.call("a", 1)  # error: a wait needs a limit
 
 
+# This version has neither schedulers nor metrics: these lines are errors because the methods are missing.
 async def scheduling(queue: Queue) -> None:
     await queue.upsert_job_scheduler("s", every="1h", pattern="0 * * * *")  # error: both
     await queue.upsert_job_scheduler("s")  # error: neither

@@ -112,10 +112,8 @@ async def inspect(queue: Queue[Email, Receipt]) -> None:
         print(job.id, job.data["subject"], job.opts.get("attempts"), job.is_last_attempt)
     found = await queue.get_job("m-1")
     if found is not None and await found.get_state() == "failed":
-        await found.retry()
+        print((await found.refresh()).failed_reason, await found.remove())
     await queue.pause()
-    await queue.clean("1h", "completed", limit=1_000)
-    await queue.drain(delayed=True)
     await queue.obliterate(force=True)
 
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Coroutine
 from queue import SimpleQueue
 
+cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
@@ -41,6 +42,8 @@ cdef class Route:
         self.threaded = threaded
 
 
+@cython.final
+@cython.no_gc
 cdef class Run:
     """One run of a coroutine handler: it is itself the coroutine of its task, and settles the job where the handler ends."""
 
@@ -159,7 +162,7 @@ cdef class Dispatcher:
         if self._all_threaded:
             self._wake_threads(len(exchange.ready))
             return
-        if not exchange.may_start(self.loop.time()):
+        if not exchange.may_start(monotonic_ns() * 1e-9):
             return
         self._starting = True
         try:
@@ -218,6 +221,7 @@ cdef class Dispatcher:
         cdef JobBase job = run.job
         cdef long long now_ns = monotonic_ns()
         self.exchange.running -= 1
+        run.task = run.coro = None
         self._ended(job)
         self.runs.add((now_ns - job.started_ns) // 1000)
         self._settle(job, value, now_ns)
@@ -226,6 +230,7 @@ cdef class Dispatcher:
     cdef _failed(self, Run run, error):
         cdef JobBase job = run.job
         self.exchange.running -= 1
+        run.task = run.coro = None
         self._ended(job)
         self._policy.failed(job, error, run.cancel_reason)
         self._go_on()

@@ -70,7 +70,7 @@ cdef class Exchange(Session):
     cdef long long _starts_before
     cdef double _window_at
     cdef double _allowance
-    cdef bytes _mode_byte
+    cdef str _trouble
 
     cdef _start_afresh(self)
     cdef _set_number(self, bytes number)
@@ -94,6 +94,9 @@ cdef class Exchange(Session):
     cdef Call _next_call(self, double now)
     cdef bytes _encode(self, Call call_)
     cdef bint _still_wanted(self, Call call_)
+    cdef _isolate(self, ExchangeCall call)
+    cdef bytes _blame(self)
+    cdef _repack(self, ExchangeCall call, list outcomes)
     cdef tuple _open_arguments(self)
     cdef _opened(self, list reply)
     cdef set _known(self)

@@ -45,6 +45,18 @@ cdef class ExchangeCall(Call):
     """One exchange: the outcomes it carries, and what it asks for."""
 
 
+def split_bulks(bytes packed):
+    """Take packed arguments apart again."""
+    cdef list found = []
+    cdef Py_ssize_t at = 0
+    while at < len(packed):
+        end = packed.index(b"\r\n", at)
+        size = int(packed[at + 1:end])
+        found.append(packed[end + 2:end + 2 + size])
+        at = end + 4 + size
+    return found
+
+
 cdef inline void put_uint64(unsigned char* at, unsigned long long value) noexcept:
     cdef int i
     at[0] = 0xcf
@@ -179,6 +191,27 @@ cdef class Exchange(Session):
                 return
             self.release(job)
 
+    def take_stale(self):
+        """For another thread, while the loop does not turn: take jobs that wait for their start too long, from the back."""
+        cdef list taken = []
+        cdef long long limit = monotonic_ns() - STALE_NS
+        cdef JobBase job
+        while self.ready:
+            job = <JobBase>self.ready.pop()
+            if job.claimed_ns > limit or job.suspect:
+                self.ready.append(job)
+                break
+            taken.append(job)
+        self.server_held -= len(taken)
+        return taken
+
+    def element_of(self, JobBase job not None):
+        """Return the list element of a job that goes back to the head of its line."""
+        cdef bytes id = job.id.encode()
+        if job.attempts is not None or job.plan is not None or PyBytes_GET_SIZE(job.record) > LARGE:
+            return b"\x01" + id
+        return id
+
     cdef long long server_ms(self, long long ns) noexcept:
         return ns // 1000000 + self.clock_offset
 
@@ -311,15 +344,12 @@ cdef class Exchange(Session):
 
     def release(self, JobBase job not None):
         """Give a job back to the head of its line, uncharged. Give several back in reverse order of their claim."""
-        cdef bytes id = job.id.encode()
         if job.session is not self.number:
             return
         if job.suspect:
-            self._other(b"q", job, (b"\x02" if job.crashes else b"\x01") + id, b"", b"", True)
-        elif job.attempts is not None or job.plan is not None or PyBytes_GET_SIZE(job.record) > LARGE:
-            self._other(b"b", job, b"\x01" + id, b"", b"", True)
+            self._other(b"q", job, (b"\x02" if job.crashes else b"\x01") + job.id.encode(), b"", b"", True)
         else:
-            self._other(b"b", job, id, b"", b"", True)
+            self._other(b"b", job, self.element_of(job), b"", b"", True)
 
     def progress(self, JobBase job not None, bytes packed):
         """Tell a running job's progress with the next exchange."""
@@ -490,7 +520,66 @@ cdef class Exchange(Session):
         cdef ExchangeCall call = <ExchangeCall>call_
         call.want = call.want_suspects = 0
         self.asked = True
+        if call.failures >= 2:
+            self._isolate(call)
         return call.completed_count + call.others_count > 0
+
+    cdef _isolate(self, ExchangeCall call):
+        """The script fails with these outcomes: halve them until one is alone, and settle that job as failed."""
+        cdef ExchangeCall rest
+        cdef list completed = split_bulks(call.completed)
+        cdef list others = split_bulks(call.others)
+        cdef list outcomes = [completed[i:i + 2] for i in range(0, len(completed), 2)]
+        outcomes += [others[i:i + 5] for i in range(0, len(others), 5)]
+        if len(outcomes) > 1:
+            half = len(outcomes) // 2
+            rest = ExchangeCall()
+            rest.kind, rest.failures, rest.starting = call.kind, call.failures, []
+            self._repack(rest, outcomes[half:])
+            self._repack(call, outcomes[:half])
+            self.resend.insert(0, rest)
+        elif outcomes and call.failures < 4:
+            id = outcomes[0][0] if len(outcomes[0]) == 2 else outcomes[0][1]
+            self._repack(call, [[b"f", id, self._blame(), b"10000", b"-1"]])
+            call.failures = 3
+        else:
+            self.end(ServerError(f"the server refuses every exchange: {self._trouble}", took_effect=None))
+
+    cdef bytes _blame(self):
+        """The outcome of a job whose own outcome the server cannot take."""
+        cdef WriteBuffer outcome = WriteBuffer()
+        cdef JobBase nobody = new_job(self._kind, self._owner, "", "")
+        self._write_outcome_head(outcome, nobody, 1, 9, 1, monotonic_ns())
+        outcome.put_bytes(pack_value(f"the server could not store the outcome: {self._trouble}"))
+        outcome.put_bytes(pack_value("ServerError"))
+        outcome.put_bytes(pack_value(""))
+        return outcome.take()
+
+    cdef _repack(self, ExchangeCall call, list outcomes):
+        """Fill a call with these outcomes; events of plain completions are made anew, the others' are lost."""
+        cdef WriteBuffer completed = WriteBuffer()
+        cdef WriteBuffer others = WriteBuffer()
+        cdef WriteBuffer published = WriteBuffer()
+        cdef list events = []
+        call.ids = []
+        call.completed_count = call.others_count = call.published_count = 0
+        for outcome in outcomes:
+            into = completed if len(outcome) == 2 else others
+            for argument in outcome:
+                into.bulk(argument)
+            if len(outcome) == 2:
+                call.completed_count += 1
+                call.ids.append(outcome[0].decode())
+                events.append(pack_value(outcome[0].decode()) + outcome[1][39:])
+            else:
+                call.others_count += 1
+                if outcome[0] not in (b"s", b"p", b"g"):
+                    call.ids.append(outcome[1].decode())
+        if events:
+            published.put_bulk(b"completed")
+            published.put_bulk(b"".join(events))
+            call.published_count = 1
+        call.completed, call.others, call.published = completed.take(), others.take(), published.take()
 
     # Replies.
 
@@ -643,6 +732,7 @@ cdef class Exchange(Session):
             return Verdict.DROP
         if code == "OOM":
             return Verdict.AGAIN
+        self._trouble = message
         return Verdict.UNKNOWN
 
     cdef _failed_to_open(self, str code, str message):

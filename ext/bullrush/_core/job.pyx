@@ -1,5 +1,6 @@
 """The job: what a producer gets back and a handler gets to see. Data and options are decoded when they are first asked for."""
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memcmp
@@ -39,6 +40,9 @@ def _moment(long long ms):
     return datetime.fromtimestamp(ms / 1000, UTC) if ms else None
 
 
+# Not followed by the cyclic collector: thousands of them are alive at full speed, and looking at each again and again took a
+# quarter of the worker's time. The one cycle, with the run of its handler, is broken when the handler ends.
+@cython.no_gc
 cdef class JobBase:
     """What needs no waiting, common to `bullrush.Job` and `bullrush.sync.Job`."""
 

@@ -5,6 +5,7 @@ hiredis parses; the socket, TLS and the login are redis-py's, whose protocol thi
 
 from collections import deque
 
+from bullrush._core.producer cimport monotonic_ns
 from bullrush._core.session cimport Session
 
 import hiredis
@@ -47,7 +48,7 @@ cdef class DataProtocol:
         cdef double now
         if self.lost is not None or self.transport is None:
             return
-        now = self.loop.time()
+        now = monotonic_ns() * 1e-9
         frame = session.poll(now)
         while frame is not None:
             self._expect(session, now)
@@ -60,7 +61,7 @@ cdef class DataProtocol:
         if self.lost is not None or self.transport is None:
             future.set_exception(ConnectionLost("the connection is closed: nothing was sent", took_effect=False))
             return future
-        self._expect(future, self.loop.time())
+        self._expect(future, monotonic_ns() * 1e-9)
         self.transport.write(frame)
         return future
 
@@ -75,7 +76,7 @@ cdef class DataProtocol:
 
     def data_received(self, data):
         """Parse what came and hand it over; then let everyone touched go on and send."""
-        cdef double now = self.loop.time()
+        cdef double now = monotonic_ns() * 1e-9
         cdef Session session
         self._reader.feed(data)
         try:

@@ -20,6 +20,7 @@ cdef class Call:
     cdef readonly str kind
     cdef bint by_text
     cdef readonly int tries
+    cdef public int failures        # replies that nobody expected
     cdef readonly double sent_at
 
 

@@ -181,6 +181,7 @@ cdef class Session:
         else:
             verdict = Verdict.UNKNOWN if code == "SESSION" or code == "ORDER" else self._refused(call, code, str(reply))
             if verdict == Verdict.UNKNOWN:
+                call.failures += 1
                 self._reopen(call)
                 return
             if verdict == Verdict.DROP:

@@ -162,7 +162,10 @@ class JobBase(Generic[DataT, ResultT]):
     # Settling by hand: jobs of a Consumer.
 
     def complete(self, value: object = None) -> None:
-        """Settle as completed with a return value. Raises JobNotInState in a handler, whose end settles the job."""
+        """Settle as completed with a return value.
+
+        Raises JobNotInState in a handler, whose end settles the job.
+        """
 
     def fail(self, error: BaseException | str, *, retry: bool = True) -> None:
         """Settle as failed; with `retry` by the job's attempts and backoff, else for good."""

@@ -1,7 +1,7 @@
-"""One data connection of an asyncio program: sessions and plain commands share it, and it comes back by itself.
+"""One data connection of an asyncio program, shared by sessions and plain commands. It comes back by itself.
 
-The sessions decide what is sent (see ``_core/session.pyx``); a link only connects, watches deadlines and says when the socket is
-gone. It connects at the first use, and again while anybody waits for something.
+The sessions decide what is sent (see ``_core/session.pyx``); a link only connects, watches deadlines and says
+when the socket is gone. It connects at the first use, and again while anybody waits for something.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import random
-import socket
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -47,7 +46,13 @@ class Watched(Protocol):
 class Link:
     """A connection to one server for one event loop at a time."""
 
-    def __init__(self, address: Address, *, reply_limit: float = 10.0, on_error: Callable[[Exception], None] | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        reply_limit: float = 10.0,
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
         self.address = address
         self.protocol: DataProtocol | None = None
         self.on_error = on_error
@@ -88,7 +93,10 @@ class Link:
     # Plain commands.
 
     async def call(self, frame: bytes, *, timeout: float | None = None) -> object:
-        """Send one command and return its reply; raises ReplyError for an error reply, ConnectionLost after `timeout` seconds."""
+        """Send one command and return its reply.
+
+        Raises ReplyError for an error reply, ConnectionLost after `timeout` seconds.
+        """
         limit = self._reply_limit if timeout is None else timeout
         try:
             async with asyncio.timeout(limit):
@@ -99,7 +107,10 @@ class Link:
             ) from None
 
     async def call_all(self, frames: list[bytes]) -> list[object]:
-        """Send commands in one go and return their replies in order; an error reply is raised after all have come."""
+        """Send commands in one go and return their replies in order.
+
+        An error reply is raised after all have come.
+        """
         try:
             async with asyncio.timeout(self._reply_limit):
                 protocol = await self._connected()
@@ -128,7 +139,7 @@ class Link:
     # Connecting.
 
     def _move_to_running_loop(self) -> None:
-        """The loop before is gone or another one runs: its socket is of no use here, one reconnect is the price."""
+        """The loop before is gone or another one runs; its socket is of no use here."""
         if self._loop is not None:
             self._drop_socket()
         self._loop = asyncio.get_running_loop()
@@ -137,19 +148,20 @@ class Link:
 
     def _drop_socket(self) -> None:
         """Close the descriptor without the loop it belonged to, and without a byte on the wire."""
-        protocol, self.protocol, self._connection, self._connecting, self._timer = self.protocol, None, None, None, None
+        protocol, self.protocol = self.protocol, None
+        self._connection = self._connecting = self._timer = None
         if protocol is not None:
-            plain = protocol.transport.get_extra_info("socket")
-            if isinstance(plain, socket.socket) or hasattr(plain, "fileno"):
-                with contextlib.suppress(OSError, ValueError):
-                    os.close(plain.fileno())
+            with contextlib.suppress(OSError, ValueError):
+                _replace_by_nothing(protocol.transport.get_extra_info("socket").fileno())
         for session in self._sessions:
             session.lost()
 
     def _ensure_connecting(self) -> None:
         if self._connecting is None or self._connecting.done():
             assert self._loop is not None
-            self._connecting = self._loop.create_task(self._connect(), name=f"bullrush connects to {self.address.label}")
+            self._connecting = self._loop.create_task(
+                self._connect(), name=f"bullrush connects to {self.address.label}"
+            )
 
     async def _connect(self) -> None:
         pause = FIRST_PAUSE
@@ -164,7 +176,6 @@ class Link:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(LAST_PAUSE, pause * 2)
                 continue
-            assert isinstance(protocol, DataProtocol)
             self._came_up(protocol)
 
     def _came_up(self, protocol: DataProtocol) -> None:
@@ -182,8 +193,10 @@ class Link:
 
     def _fail(self, error: Exception) -> None:
         """The server does not let us in, and trying again would not change that: tell everybody who waits."""
-        final = error if isinstance(error, BullrushError) else ServerError(
-            f"{self.address.label} refused the login: {error}", took_effect=False
+        final = (
+            error
+            if isinstance(error, BullrushError)
+            else ServerError(f"{self.address.label} refused the login: {error}", took_effect=False)
         )
         for session in list(self._sessions):
             failing = getattr(session, "fail_all", None)
@@ -195,7 +208,7 @@ class Link:
         if self.on_error is not None:
             self.on_error(error)
 
-    def _make_protocol(self, loop: asyncio.AbstractEventLoop, old: asyncio.BaseProtocol) -> asyncio.Protocol:
+    def _make_protocol(self, loop: asyncio.AbstractEventLoop, old: asyncio.BaseProtocol) -> DataProtocol:
         return DataProtocol(loop, old, self._lost)
 
     def _lost(self, _error: Exception | None) -> None:
@@ -265,7 +278,19 @@ class Link:
             failing = getattr(session, "fail_all", None)
             session.forget()
             if failing is not None:
-                failing(ConnectionLost("this process was forked while the call was under way", took_effect=None))
+                failing(
+                    ConnectionLost("this process was forked while the call was under way", took_effect=None)
+                )
+
+
+def _replace_by_nothing(descriptor: int) -> None:
+    """Close a socket whose transport still believes in the number.
+
+    A plain close would let it hit another file later.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, descriptor, inheritable=False)
+    os.close(nothing)
 
 
 _links: weakref.WeakSet[Link] = weakref.WeakSet()

@@ -1,11 +1,11 @@
-"""A queue's way to its server from asyncio: the producer's session on the app's link, and a driver for operations."""
+"""A queue's way to its server from asyncio: its session on the app's link, and a driver for operations."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from bullrush._core.producer import Producer
 from bullrush._core.session import ReplyError
@@ -48,7 +48,7 @@ class AsyncPort:
         await self._wait_for_space()
         return cast("JobBase", await self.push(job))
 
-    def window(self, on_stored: Callable[[list[JobBase]], object]) -> Window:
+    def window(self, on_stored: Callable[[list[Any]], object]) -> Window:
         """Send chunks, a few in flight at a time."""
         return Window(self, on_stored)
 
@@ -161,11 +161,11 @@ class AsyncPort:
 
 
 class Window:
-    """Chunks in flight: enough that the server never waits for the next one, few enough that memory stays flat."""
+    """Chunks in flight: so many that the server never waits for the next, so few that memory stays flat."""
 
     FLIGHTS = 3
 
-    def __init__(self, port: AsyncPort, on_stored: Callable[[list[JobBase]], object]) -> None:
+    def __init__(self, port: AsyncPort, on_stored: Callable[[list[Any]], object]) -> None:
         self._port = port
         self._on_stored = on_stored
         self._flights: deque[asyncio.Future[object]] = deque()
@@ -190,11 +190,11 @@ class Window:
             await self._settle_first()
 
     async def settle(self) -> None:
-        """After an error: learn the fate of every chunk in flight, so that what was stored is counted exactly."""
+        """After an error: learn the fate of every chunk in flight, so that the count is exact."""
         flights, self._flights = list(self._flights), deque()
         for outcome in await asyncio.gather(*flights, return_exceptions=True):
             if isinstance(outcome, list):
-                self._on_stored(cast("list[JobBase]", outcome))
+                self._on_stored(outcome)
 
 
 def _touch(keys: Keys) -> Operation[None]:

@@ -10,7 +10,8 @@ def open_error(code: str, message: str) -> BullrushError:
     rest = message.partition(" ")[2]
     if code == "LAYOUT":
         return UnsupportedServer(
-            f"this queue has data of layout {rest}, this version of bullrush writes layout 1: use a version that knows it",
+            f"this queue has data of layout {rest}, this version of bullrush writes layout 1: "
+            "use a version that knows it",
             took_effect=False,
         )
     if code == "TYPE":
@@ -19,7 +20,8 @@ def open_error(code: str, message: str) -> BullrushError:
         )
     if code in ("DENIED", "NOPERM"):
         return UnsupportedServer(
-            f"the Redis user may not run {rest}: grant it on the queue's keys (ACL SETUSER)", took_effect=False
+            f"the Redis user may not run {rest}: grant it on the queue's keys (ACL SETUSER)",
+            took_effect=False,
         )
     if code == "CODEC":
         return InvalidOption(

@@ -32,7 +32,9 @@ def obliterate(keys: Keys, force: bool) -> Operation[str]:
     for _ in range(RETRIES):
         held = yield from held_keys(keys)
         rest = [key for key in keys.all() if key not in (keys["meta"], keys["workers"])]
-        frame = ScriptFrame(script.name, script.sha, script.source, [keys["meta"], keys["workers"], *held, *rest])
+        frame = ScriptFrame(
+            script.name, script.sha, script.source, [keys["meta"], keys["workers"], *held, *rest]
+        )
         try:
             reply = yield Run(frame, (1 if force else 0, len(held)))
         except ReplyError as error:

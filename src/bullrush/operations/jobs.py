@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from bullrush._core.session import ReplyError
 from bullrush.operations.outcomes import Outcome, read_outcome
-from bullrush.operations.requests import Numbered, Operation, Run, read, script_frame
+from bullrush.operations.requests import Argument, Numbered, Operation, Run, read, script_frame
 from bullrush.options import STATES, State
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def get_snapshot(keys: Keys, job_id: str, codec: Codec | None) -> Operation[Snap
         return None
     state = yield from get_state(keys, job_id)
     snapshot = found[0]
-    return Snapshot(snapshot.id, snapshot.record, snapshot.attempts, snapshot.outcome, snapshot.progress, state)
+    return Snapshot(
+        snapshot.id, snapshot.record, snapshot.attempts, snapshot.outcome, snapshot.progress, state
+    )
 
 
 def get_snapshots(
@@ -73,8 +75,8 @@ def get_snapshots(
     if not ids:
         return []
     names = ("jobs", "attempts", "outcomes", "progress")
-    replies = cast("list[list[bytes | None]]", (yield read(*[("HMGET", keys[name], *ids) for name in names])))
-    records, attempts, outcomes, progress = replies
+    commands: list[tuple[Argument, ...]] = [("HMGET", keys[name], *ids) for name in names]
+    records, attempts, outcomes, progress = cast("list[list[bytes | None]]", (yield read(*commands)))
     result: list[Snapshot] = []
     for i, record in enumerate(records):
         if record is not None:
@@ -110,7 +112,10 @@ def get_counts(keys: Keys, states: Sequence[State]) -> Operation[dict[State, int
 
 
 def list_ids(keys: Keys, state: State, start: int, end: int, ascending: bool) -> Operation[list[str]]:
-    """Return the ids of one state between two positions, the end included; the newest first unless `ascending`."""
+    """Return the ids of one state between two positions, the end included.
+
+    The newest come first unless `ascending`.
+    """
     if state == "waiting":
         return (yield from _list_waiting(keys, start, end, ascending))
     if state == "active":

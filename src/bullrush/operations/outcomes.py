@@ -40,4 +40,6 @@ def read_outcome(packed: bytes, codec: Codec | None) -> Outcome:
     if completed and codec is not None and value is not None:
         value = codec.decode(cast("bytes", value))
     reason, error_type, stack = (None, None, "") if completed else cast("list[str]", fields[6:9])
-    return Outcome(completed, processed, finished, made, started, str(fields[5]), value, reason, error_type, stack)
+    return Outcome(
+        completed, processed, finished, made, started, str(fields[5]), value, reason, error_type, stack
+    )

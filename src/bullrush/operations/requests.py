@@ -1,7 +1,7 @@
 """The requests that operations yield, and the type of an operation.
 
-A driver, asyncio's or the blocking one, performs each request and sends its reply into the generator; an error reply is thrown
-in as ReplyError, so that an operation can recover from it.
+A driver, asyncio's or the blocking one, performs each request and sends its reply into the generator; an
+error reply is thrown in as ReplyError, so that an operation can recover from it.
 """
 
 from __future__ import annotations

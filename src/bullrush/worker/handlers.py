@@ -1,4 +1,4 @@
-"""What a handler may be, and where its jobs run: coroutine functions on the loop, plain functions in threads."""
+"""What a handler may be, and where its jobs run: coroutine functions on the loop, others in threads."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 # A `def` handler that takes the async Job fits neither: it returns no Awaitable, and a Job is no sync.Job.
 Handler: TypeAlias = "Callable[[Job[Any, Any]], Awaitable[object]] | Callable[[SyncJob[Any, Any]], object]"
-BatchHandler: TypeAlias = (
-    "Callable[[list[Job[Any, Any]]], Awaitable[Sequence[object] | None]]"
-    " | Callable[[list[SyncJob[Any, Any]]], Sequence[object] | None]"
-)
+_AsyncBatchHandler: TypeAlias = "Callable[[list[Job[Any, Any]]], Awaitable[Sequence[object] | None]]"
+_SyncBatchHandler: TypeAlias = "Callable[[list[SyncJob[Any, Any]]], Sequence[object] | None]"
+BatchHandler: TypeAlias = "_AsyncBatchHandler | _SyncBatchHandler"
 Handlers: TypeAlias = "Handler | Mapping[str, Handler]"
 
 
@@ -50,14 +49,18 @@ def routes_of(
 
 def _route(handler: object, executor: Executor, middleware: Sequence[Middleware], what: str) -> Route:
     if not callable(handler):
-        raise InvalidOptionType(f"{what} is {handler!r} ({type(handler).__name__}); it must be a function that takes a job")
+        raise InvalidOptionType(
+            f"{what} is {handler!r} ({type(handler).__name__}); it must be a function that takes a job"
+        )
     coroutine = is_coroutine_handler(handler)
     threaded = executor == "thread" or (executor == "auto" and not coroutine)
     if threaded and coroutine:
         raise InvalidOption(f'{what} is an async function: it runs on the loop, leave executor="thread" out')
     if middleware:
         if threaded:
-            raise InvalidOption(f"{what} is a plain function: middleware surrounds async handlers only in this version")
+            raise InvalidOption(
+                f"{what} is a plain function: middleware surrounds async handlers only in this version"
+            )
         handler = _surround(cast("Callable[[Any], Awaitable[object]]", handler), coroutine, middleware)
     return Route(handler if threaded or coroutine or middleware else _on_loop(handler), threaded)
 

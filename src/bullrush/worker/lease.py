@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from redis.exceptions import RedisError
@@ -15,10 +16,16 @@ from bullrush.scripts import load
 
 if TYPE_CHECKING:
     from bullrush._core.exchange import Exchange
-    from bullrush.connection.address import Address, SyncConnection
+    from bullrush._core.job import JobBase
+    from bullrush.connection.address import Address
     from bullrush.keys import Keys
 
 logger = logging.getLogger("bullrush")
+
+LOOK = 0.1
+# A loop that has not turned for that long is blocked by a handler: what waits for its start is better off elsewhere.
+BLOCKED = 0.25
+PAGE = 200
 
 
 class LeaseKeeper:
@@ -30,6 +37,7 @@ class LeaseKeeper:
         address: Address,
         keys: Keys,
         *,
+        codec_name: str,
         hang_limit: float,
         on_lost: Callable[[], None],
         on_difference: Callable[[], None],
@@ -38,12 +46,13 @@ class LeaseKeeper:
         self._exchange = exchange
         self._address = address
         self._keys = keys
+        self._codec_name = codec_name
         self._hang_limit = hang_limit
         self._on_lost = on_lost
         self._on_difference = on_difference
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._connection: SyncConnection | None = None
+        self._connection: Any = None  # redis-py leaves its methods untyped
         self._differences = 0
         self._hung = False
 
@@ -57,17 +66,36 @@ class LeaseKeeper:
         self._stop.set()
 
     def _run(self) -> None:
-        quarter = self._exchange.lease / 4000
-        while not self._stop.wait(min(quarter / 2, 1.0)):
-            now = time.monotonic()
-            if now - self._exchange.renewed_at < quarter or not self._healthy(now):
-                continue
+        while not self._stop.wait(LOOK):
             try:
-                self._renew(now)
+                self._look(time.monotonic())
             except (RedisError, OSError) as error:
                 logger.debug("renewing the lease failed, it is tried again: %s", error)
                 self._disconnect()
         self._disconnect()
+
+    def _look(self, now: float) -> None:
+        if now - self._exchange.renewed_at >= self._exchange.lease / 4000 and self._healthy(now):
+            self._renew(now)
+        if now - self.heartbeat > BLOCKED:
+            jobs = self._exchange.take_stale()
+            if jobs:
+                self._give_back(jobs)
+
+    def _give_back(self, jobs: list[JobBase]) -> None:
+        """The loop does not turn: what was claimed and cannot start goes back, under a session of this connection's own."""
+        number = self._exchange.number
+        held = (self._keys.held(number.decode()),)
+        session = os.urandom(8).hex()
+        opening, exchange = load("open"), load("exchange")
+        keys = opening.names(self._keys, held)
+        self._command("EVAL", opening.source, len(keys), *keys, session, "", 0, "", self._codec_name, "", "", "", "", "")
+        keys = exchange.names(self._keys, held)
+        for n, start in enumerate(range(0, len(jobs), PAGE), 1):
+            page = jobs[start : start + PAGE]
+            head = (session, n, number, self._exchange.lease, 0, 0, 0, 0, -1, -1, 0, len(page), 0)
+            outcomes = [part for job in page for part in ("b", job.id, self._exchange.element_of(job), "", "")]
+            self._command("EVAL", exchange.source, len(keys), *keys, *head, *outcomes)
 
     def _healthy(self, now: float) -> bool:
         """Past `hang_limit` without a turn of the loop the process counts as hung, and its jobs go to others."""
@@ -108,7 +136,7 @@ class LeaseKeeper:
             self._connection = self._address.sync_connection(socket_timeout=self._exchange.lease / 4000)
             self._connection.connect()
         self._connection.send_command(*arguments)
-        return self._connection.read_response()
+        return cast("object", self._connection.read_response())
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

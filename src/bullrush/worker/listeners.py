@@ -13,7 +13,9 @@ from bullrush.worker.signatures import WorkerEvent
 
 logger = logging.getLogger("bullrush")
 
-EVENTS: Final[tuple[str, ...]] = tuple(name for part in get_args(WorkerEvent) for name in (get_args(part) or (part,)))
+EVENTS: Final[tuple[str, ...]] = tuple(
+    name for part in get_args(WorkerEvent) for name in (get_args(part) or (part,))
+)
 
 
 class Listeners:
@@ -28,7 +30,9 @@ class Listeners:
         if event not in EVENTS:
             raise InvalidOption(f"a worker has no event {event!r}; there are {', '.join(EVENTS)}")
         if not callable(listener):
-            raise InvalidOptionType(f"listener of {event!r} is {listener!r} ({type(listener).__name__}); it must be callable")
+            raise InvalidOptionType(
+                f"listener of {event!r} is {listener!r} ({type(listener).__name__}); it must be callable"
+            )
         self._listeners.setdefault(event, []).append(listener)
 
     def wants(self, event: str) -> bool:
@@ -54,7 +58,9 @@ class Listeners:
     def _finished(self, event: str, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            logger.error("a listener of the worker's %r raised; the work goes on", event, exc_info=task.exception())
+            logger.error(
+                "a listener of the worker's %r raised; the work goes on", event, exc_info=task.exception()
+            )
 
     async def finish(self) -> None:
         """Wait for asynchronous listeners that still run."""

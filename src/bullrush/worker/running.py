@@ -20,7 +20,10 @@ async def run_together(workers: Sequence[Worker], *, until_idle: bool) -> None:
 
 
 def run_workers_forever(workers: Sequence[Worker], *, until_idle: bool) -> None:
-    """Run workers on a loop of their own. SIGINT and SIGTERM close them gracefully, a second signal at once."""
+    """Run workers on a loop of their own.
+
+    SIGINT and SIGTERM close them gracefully, a second signal at once.
+    """
     asyncio.run(_until_signalled(workers, until_idle))
 
 

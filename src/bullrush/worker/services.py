@@ -83,6 +83,7 @@ class Services:
         self._route, self._routes = route, routes
         self._concurrency = concurrency
         self._keys = queue.keys
+        self._codec_name = "msgpack" if queue.codec is None else queue.codec.name
         self._stack = contextlib.AsyncExitStack()
         self.settler = Settler(settings, listeners)
         self.sink = Sink(self.loop, listeners)
@@ -99,6 +100,7 @@ class Services:
             self.exchange,
             address,
             self._keys,
+            codec_name=self._codec_name,
             hang_limit=settings.hang_limit / 1000,
             on_lost=lambda: self._threadsafe(self._lease_lost),
             on_difference=lambda: self._threadsafe(self._reopen),
@@ -124,7 +126,7 @@ class Services:
             self.sink,
             number=number,
             host=self._host(),
-            codec_name=b"msgpack" if queue.codec is None else queue.codec.name.encode(),
+            codec_name=self._codec_name.encode(),
             kind=default[0],
             kinds=kinds,
             concurrency=self._concurrency,
@@ -197,15 +199,13 @@ class Services:
     async def close(self, limit: float | None) -> None:
         """Close in order: no more claims, give back, let run, settle, retire."""
         self.exchange.claiming = False
-        started = self.loop.time()
-        await self._until(lambda: not self.exchange.inflight, CLOSE_LIMIT)
-        self._give_back()
+        if await self._until(lambda: not self.exchange.inflight, CLOSE_LIMIT / 2):
+            self._give_back()
         if not await self._until(self._nothing_runs, limit):
             self._cancel_running(SHUTDOWN)
-            await self._until(self._nothing_runs, CLOSE_LIMIT)
+            await self._until(self._nothing_runs, CLOSE_LIMIT / 2)
         self.dispatcher.stop_threads()
-        left = max(1.0, CLOSE_LIMIT - (self.loop.time() - started)) if limit is not None else CLOSE_LIMIT
-        if await self._until(lambda: self.exchange.settled, left):
+        if await self._until(lambda: self.exchange.settled, CLOSE_LIMIT / 2):
             await self._retire()
         self._keeper.stop()
         await self._reaper.close()

@@ -9,7 +9,10 @@ from bullrush._core.histogram import Histogram
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counts since the start, and two histograms in µs: `wait` from due to started (first attempts), `run` of completed jobs."""
+    """Counts since the start, and two histograms in µs.
+
+    `wait` is from due to started (first attempts), `run` of completed jobs.
+    """
 
     claimed: int
     settled: int

@@ -22,7 +22,10 @@ REPLY_GRACE = 5.0
 
 
 class Waker:
-    """One blocking connection; `look(token)` is called when something may be there, and says whether the worker will claim."""
+    """One blocking connection.
+
+    `look(token)` is called when something may be there, and says whether the worker will claim.
+    """
 
     def __init__(self, address: Address, keys: Keys, look: Callable[[bool], bool]) -> None:
         self._link = Link(address, reply_limit=LONGEST_BLOCK + REPLY_GRACE)

@@ -1,0 +1,322 @@
+"""What happens in a queue, as asyncio code sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, overload
+
+from bullrush._core.session import ReplyError
+from bullrush.errors import ConnectionLost, InvalidOption, InvalidOptionType
+from bullrush.events.cursor import Cursor, check_event_id, split_event_id
+from bullrush.events.kinds import EVENT_KINDS, Event, Gap
+from bullrush.events.reader import Batch, Reader, reader_of, split_id
+from bullrush.events.stream import START, Stream
+from bullrush.queue import Queue
+
+if TYPE_CHECKING:
+    from bullrush.app import Connection
+
+logger = logging.getLogger("bullrush")
+
+EventT = TypeVar("EventT", bound=Event)
+ReturnT = TypeVar("ReturnT")
+
+ALL_KINDS: Final[frozenset[type[Event]]] = frozenset(EVENT_KINDS.values())
+# Events that a slow consumer may have in memory; those behind them are read from the server when they are wanted.
+BUFFER: Final = 50_000
+PAUSE: Final = 0.1
+
+
+class QueueEvents:
+    """The events of a queue, from the moment `async with` is entered, with no hole; from an event on with `after`.
+
+        async with QueueEvents("emails", url) as events:
+            async for event in events:
+                match event:
+                    case Completed(job_id, returnvalue): ...
+
+    or with listeners: `@events.on(Failed)`. Either iterate or listen: both at once is an InvalidOption. Listeners may be
+    `def` or `async def`; they run one after the other on the loop, in the order of the events, and one that raises is logged.
+
+    `kinds` bounds what is decoded and delivered. `after` is the `id` of an event: what came behind it and is still kept
+    comes first ("0-0": all that is kept). What is missing is told by a Gap, wherever `kinds` has no other opinion.
+    All of one queue and process share a reader. It survives lost connections; while the server is away, iterating waits.
+    Entering raises ConnectionLost when the server does not answer within `request_timeout`.
+    """
+
+    def __init__(
+        self,
+        queue: str | Queue[Any, Any],
+        connection: Connection = None,
+        *,
+        prefix: str | None = None,
+        kinds: Iterable[type[Event]] | None = None,
+        after: str | None = None,
+    ) -> None:
+        self._owned = not isinstance(queue, Queue)
+        self._queue: Queue[Any, Any] = _queue_of(queue, connection, prefix)
+        self._chosen = None if kinds is None else _check_kinds(kinds)
+        self._after = None if after is None else check_event_id(after)
+        self._listeners: list[tuple[type[Event], Callable[[Any], object]]] = []
+        self._iterated = False
+        self._pump: asyncio.Task[None] | None = None
+        self._feed: _Feed | None = None
+
+    # Life.
+
+    async def __aenter__(self) -> Self:
+        if self._feed is not None:
+            raise InvalidOption("these events are entered already; make another QueueEvents")
+        feed = _Feed(self._queue, self.kinds)
+        await feed.open(self._after)
+        self._feed = feed
+        if self._listeners:
+            self._start_pump()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop; an iteration that waits ends."""
+        feed, self._feed = self._feed, None
+        pump, self._pump = self._pump, None
+        self._iterated = False
+        if pump is not None and pump is not asyncio.current_task():
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+        if feed is not None:
+            await feed.close()
+        if self._owned:
+            await self._queue.close()
+
+    @property
+    def kinds(self) -> frozenset[type[Event]]:
+        """The kinds that are delivered."""
+        if self._chosen is not None:
+            return self._chosen
+        if not self._listeners:
+            return ALL_KINDS
+        return frozenset(kind for kind in ALL_KINDS if any(issubclass(kind, heard) for heard, _ in self._listeners))
+
+    # Iterating.
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        if self._listeners:
+            raise InvalidOption("these events have listeners: either iterate or listen")
+        self._iterated = True
+        return self
+
+    async def __anext__(self) -> Event:
+        feed = self._opened()
+        event = await feed.next()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def next_events(self, most: int) -> list[Event]:
+        """Wait for at least one event and return up to `most`; none: closed."""
+        feed = self._opened()
+        first = await feed.next()
+        return [] if first is None else [first, *feed.take_buffered(most - 1)]
+
+    def _opened(self) -> _Feed:
+        if self._feed is None:
+            raise InvalidOption("events are read inside `async with QueueEvents(...) as events:`")
+        return self._feed
+
+    # Listening.
+
+    @overload
+    def on(self, kind: type[EventT], listener: Callable[[EventT], object], /) -> None: ...
+    @overload
+    def on(
+        self, kind: type[EventT], /
+    ) -> Callable[[Callable[[EventT], ReturnT]], Callable[[EventT], ReturnT]]: ...
+    def on(self, kind: type[EventT], listener: Callable[[EventT], object] | None = None, /) -> object:
+        """Call a listener for each event of a kind (`Event`: every kind), as a decorator or with the listener given.
+
+        Raises InvalidOption for what is no kind of event, for a kind that `kinds` leaves out, and when these events are iterated.
+        """
+        self._check_heard(kind)
+        if listener is None:
+            return lambda function: self._listen(kind, function)
+        self._listen(kind, listener)
+        return None
+
+    def _check_heard(self, kind: type[Event]) -> None:
+        if self._iterated:
+            raise InvalidOption("these events are iterated: either iterate or listen")
+        if not isinstance(kind, type) or not issubclass(kind, Event):
+            raise InvalidOptionType(f"{kind!r} is no kind of event; give a class such as Completed")
+        if self._chosen is not None and kind is not Event and kind not in self._chosen:
+            raise InvalidOption(f"{kind.__name__} is not among the kinds of these events, it would never be heard")
+
+    def _listen(
+        self, kind: type[EventT], listener: Callable[[EventT], ReturnT]
+    ) -> Callable[[EventT], ReturnT]:
+        if not callable(listener):
+            raise InvalidOptionType(f"listener of {kind.__name__} is {listener!r}; it must be callable")
+        self._check_heard(kind)
+        self._listeners.append((kind, listener))
+        if self._feed is not None:
+            self._feed.kinds = self.kinds
+            self._start_pump()
+        return listener
+
+    def _start_pump(self) -> None:
+        if self._pump is None:
+            self._pump = asyncio.get_running_loop().create_task(self._call_listeners(), name="bullrush event listeners")
+
+    async def _call_listeners(self) -> None:
+        feed = self._opened()
+        while (event := await feed.next()) is not None:
+            for kind, listener in list(self._listeners):
+                if isinstance(event, kind):
+                    await _call(listener, event)
+
+
+async def _call(listener: Callable[[Any], object], event: Event) -> None:
+    try:
+        outcome = listener(event)
+        if inspect.isawaitable(outcome):
+            await outcome
+    except Exception:
+        logger.exception("a listener of %s raised; the others go on", type(event).__name__)
+
+
+def _queue_of(
+    queue: str | Queue[Any, Any], connection: Connection, prefix: str | None
+) -> Queue[Any, Any]:
+    if not isinstance(queue, Queue):
+        return Queue(queue, connection, prefix=prefix)
+    for option, value in (("connection", connection), ("prefix", prefix)):
+        if value is not None:
+            raise InvalidOption(f"{option}={value!r}: queue {queue.name!r} has one already; leave it out")
+    return queue
+
+
+def _check_kinds(kinds: Iterable[type[Event]]) -> frozenset[type[Event]]:
+    chosen = frozenset(kinds)
+    for kind in chosen:
+        if kind not in ALL_KINDS:
+            raise InvalidOptionType(f"kinds has {kind!r}, which is no kind of event; give classes such as Completed")
+    if not chosen:
+        raise InvalidOption("kinds is empty: no event would ever come; leave it out for all of them")
+    return chosen
+
+
+class _Feed:
+    """One consumer's way through the stream: what is kept, page by page, then what the shared reader brings.
+
+    A consumer that falls too far behind goes on page by page, so that its memory is bounded and nothing is lost.
+    """
+
+    def __init__(self, queue: Queue[Any, Any], kinds: frozenset[type[Event]]) -> None:
+        self.kinds = kinds
+        self._name = queue.name
+        self._stream = Stream(queue.app.link, queue.keys, queue.codec)
+        self._address = queue.app.address
+        self._pages: deque[Event] = deque()
+        self._live: deque[Event] = deque()
+        self._cursor: Cursor | None = None
+        self._fell_behind = False
+        self._last_id = ""
+        # Live events up to here were seen on pages.
+        self._floor: tuple[int, int, int] | None = None
+        self._reader: Reader | None = None
+        self._news = asyncio.Event()
+        self._closed = False
+
+    async def open(self, after: str | None) -> None:
+        """Fix the position. The reader may be ahead or behind of it, so the way begins with the pages."""
+        end = await self._stream.last()
+        self._cursor = Cursor.at(self._stream, end) if after is None else Cursor(self._stream, after)
+        self._reader = reader_of(self._address, self._stream.keys, self._stream.codec)
+        self._reader.add(self, end)
+
+    async def close(self) -> None:
+        """Leave the reader; whoever waits gets None."""
+        self._closed = True
+        self._news.set()
+        if self._reader is not None:
+            await self._reader.remove(self)
+
+    # From the reader.
+
+    def take(self, batch: Batch) -> None:
+        """Buffer live events; see Subscriber."""
+        if self._fell_behind:
+            return
+        for event in batch.events:
+            kind = type(event)
+            if kind in self.kinds:
+                self._live.append(event)
+            elif kind is Gap:
+                logger.warning("events of queue %r are missing: %s; add Gap to kinds to be told", self._name, event)
+        self._fell_behind = len(self._live) > BUFFER
+        self._news.set()
+
+    # To the consumer.
+
+    async def next(self) -> Event | None:
+        """Wait for the next event; None once closed."""
+        while not self._closed:
+            if self._pages:
+                return self._pages.popleft()
+            if self._cursor is not None:
+                await self._turn_page(self._cursor)
+            elif self._live:
+                event = self._live.popleft()
+                self._last_id = event.id
+                if self._floor is None or self._above_floor(event):
+                    return event
+            elif self._fell_behind:
+                self._cursor = Cursor(self._stream, self._last_id)
+                self._fell_behind = False
+            else:
+                self._news.clear()
+                await self._news.wait()
+        return None
+
+    def take_buffered(self, most: int) -> list[Event]:
+        """Return what is here without waiting."""
+        source = self._pages or self._live
+        if source is self._live and (self._cursor is not None or self._floor is not None):
+            return []
+        taken = [source.popleft() for _ in range(min(most, len(source)))]
+        if taken and source is self._live:
+            self._last_id = taken[-1].id
+        return taken
+
+    async def _turn_page(self, cursor: Cursor) -> None:
+        try:
+            page = await cursor.next_page(self.kinds)
+        except (ConnectionLost, ReplyError) as error:
+            logger.warning("events of queue %r cannot be read, trying again: %s", self._name, error)
+            await asyncio.sleep(PAUSE)
+            return
+        if page is not None:
+            self._pages.extend(event for event in page if type(event) in self.kinds)
+        elif self._fell_behind:
+            # What was dropped meanwhile is on pages by now.
+            self._live.clear()
+            self._fell_behind = False
+        else:
+            self._cursor = None
+            self._floor = (*split_id(cursor.entry), 1 << 62)
+
+    def _above_floor(self, event: Event) -> bool:
+        entry, place = split_event_id(event.id)
+        # A Gap at the very start says that the stream began anew.
+        if entry != START and (*split_id(entry), place) <= cast("tuple[int, int, int]", self._floor):
+            return False
+        self._floor = None
+        return True

@@ -1,0 +1,463 @@
+"""Waiting for results: pushed by the event stream, never polled, one subscription for all waits of a queue.
+
+The order of steps is the promise. A wait is registered first. Then workers are told that somebody listens, so that outcomes are
+published whole whatever the mode of events; the reader stands behind a fixed entry; and only then is looked at what is stored.
+So a job that finishes after the wait began is met by the reader, by the look, or, when it finished in between and was evicted,
+in the stream from the moment it was added.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
+
+from bullrush._core.session import ReplyError
+from bullrush.errors import (
+    ConnectionLost,
+    InvalidOption,
+    JobCancelled,
+    JobCrashed,
+    JobExpired,
+    JobFailed,
+    JobRemoved,
+    JobTimedOut,
+    ResultTimeout,
+    ServerError,
+)
+from bullrush.events.entries import LARGE, Entry, crash, unpack_value
+from bullrush.events.kinds import Event
+from bullrush.events.reader import Batch, Reader, reader_of, split_id
+from bullrush.events.stream import START, End, Stream
+from bullrush.operations.outcomes import Outcome, read_outcome
+from bullrush.operations.requests import Operation, Run, script_frame
+
+if TYPE_CHECKING:
+    from bullrush._core.job import JobBase
+    from bullrush.job import Job
+    from bullrush.queue import Queue
+
+ReturnT = TypeVar("ReturnT")
+# None: the job is gone, and nobody knows how it ended.
+Settled: TypeAlias = "Outcome | Exception | None"
+
+LISTEN_MS: Final = 60_000
+RENEWAL: Final = 20.0
+# Programs wait again and again: the subscription stays so long after the last wait.
+LINGER: Final = 5.0
+PAGE: Final = 500
+ENTRIES: Final = 1000
+# A job whose adding is unknown finished at most so long before the wait was registered with the server.
+LOOK_BACK_MS: Final = 5_000
+_FAILURES: Final[dict[str, type[JobFailed]]] = {
+    kind.__name__: kind for kind in (JobCancelled, JobExpired, JobTimedOut, JobCrashed)
+}
+
+
+class _Wait:
+    """A job that somebody waits for."""
+
+    __slots__ = ("fallback", "since", "takers")
+
+    def __init__(self, since: str) -> None:
+        self.takers: list[_Taker] = []
+        # Where in the stream its outcome may be.
+        self.since = since
+        # What the stream said of its end; the stored outcome says more, while it is there.
+        self.fallback: Settled = None
+
+
+class _Taker:
+    """One call of `wait`, `wait_all` or `as_completed`: it takes the outcomes of its jobs as they come."""
+
+    def __init__(self, limit: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        self._deadline = None if limit is None else loop.time() + limit
+        self._limit = limit
+        self._fresh: deque[tuple[str, Settled]] = deque()
+        self._news = asyncio.Event()
+        self.missing: dict[str, None] = {}
+
+    def take(self, id: str, settled: Settled) -> None:
+        """Take the outcome of one job."""
+        if id in self.missing:
+            del self.missing[id]
+            self._fresh.append((id, settled))
+            self._news.set()
+
+    async def next(self) -> tuple[str, Settled]:
+        """Return the next outcome; raises ResultTimeout."""
+        while not self._fresh:
+            self._news.clear()
+            try:
+                async with asyncio.timeout_at(self._deadline):
+                    await self._news.wait()
+            except TimeoutError:
+                id = next(iter(self.missing))
+                others = f" ({len(self.missing):,} of the jobs have not)" if len(self.missing) > 1 else ""
+                raise ResultTimeout(
+                    f"job {id} has not finished within {self._limit:g} s{others}; it goes on", job_id=id
+                ) from None
+        return self._fresh.popleft()
+
+
+class Results:
+    """The waits of one queue."""
+
+    def __init__(self, queue: Queue[Any, Any]) -> None:
+        self._queue = queue
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._waits: dict[str, _Wait] = {}
+        self._unchecked: dict[str, None] = {}
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._reader: Reader | None = None
+        self._listen_at = 0.0
+
+    # For callers.
+
+    async def wait(self, job: JobBase[Any, Any], limit: float | None) -> object:
+        """Wait for one job, at most `limit` seconds, and return its value or raise its failure."""
+        async with _registered(self, [job], limit) as taker:
+            return value_of(*await taker.next())
+
+    async def wait_all(self, jobs: Sequence[JobBase[Any, Any]], limit: float | None) -> list[object]:
+        """Wait for all jobs and return their values in order; raises the first failure as soon as it is known."""
+        values: dict[str, object] = {}
+        async with _registered(self, jobs, limit) as taker:
+            for _ in range(len(taker.missing)):
+                id, settled = await taker.next()
+                values[id] = value_of(id, settled)
+        return [values[job.id] for job in jobs]
+
+    async def as_completed(
+        self, jobs: Sequence[Job[Any, ReturnT]], limit: float | None
+    ) -> AsyncIterator[Job[Any, ReturnT]]:
+        """Yield jobs as they finish, with their outcome loaded; one that failed is yielded like the others."""
+        by_id: dict[str, list[Job[Any, ReturnT]]] = {}
+        for job in jobs:
+            by_id.setdefault(job.id, []).append(job)
+        async for id, settled in self.settled(jobs, limit):
+            for job in by_id[id]:
+                load_settled(job, settled)
+                yield job
+
+    async def settled(
+        self, jobs: Sequence[JobBase[Any, Any]], limit: float | None
+    ) -> AsyncIterator[tuple[str, Settled]]:
+        """Yield ids and outcomes as they come."""
+        async with _registered(self, jobs, limit) as taker:
+            for _ in range(len(taker.missing)):
+                yield await taker.next()
+
+    async def close(self) -> None:
+        """End all waits, with ConnectionLost."""
+        task, self._task = self._task, None
+        if task is not None and self._loop is asyncio.get_running_loop():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._settle_all(ConnectionLost("the queue was closed while its result was waited for", took_effect=None))
+
+    # Registering.
+
+    def register(self, jobs: Sequence[JobBase[Any, Any]], limit: float | None) -> _Taker:
+        """Note who waits for what, and see that it is looked for."""
+        if self._loop is not asyncio.get_running_loop():
+            self._loop = asyncio.get_running_loop()
+            self._start_afresh()
+        for job in jobs:
+            self._check(job)
+        taker = _Taker(limit)
+        now = f"{max(0, self._queue._now() - LOOK_BACK_MS)}-0"
+        for job in jobs:
+            self._register_one(job, taker, now)
+        self._wake()
+        return taker
+
+    def _check(self, job: JobBase[Any, Any]) -> None:
+        if job.queue != self._queue.name:
+            raise InvalidOption(f"job {job.id} is of queue {job.queue!r}, not of {self._queue.name!r}; wait for it there")
+        if not job.id:
+            raise InvalidOption(f"job {job.name!r} has no id: it was not added")
+
+    def _register_one(self, job: JobBase[Any, Any], taker: _Taker, now: str) -> None:
+        if job.id in taker.missing:
+            return
+        taker.missing[job.id] = None
+        wait = self._waits.get(job.id)
+        if wait is None:
+            added: bytes | None = job._stream_id
+            wait = self._waits[job.id] = _Wait(now if not added else added.decode())
+        wait.takers.append(taker)
+        self._unchecked[job.id] = None
+
+    def unregister(self, taker: _Taker) -> None:
+        """Forget what somebody waited for and did not get."""
+        for id in taker.missing:
+            wait = self._waits.get(id)
+            if wait is not None:
+                with suppress(ValueError):
+                    wait.takers.remove(taker)
+                if not wait.takers:
+                    del self._waits[id]
+        self._news.set()
+
+    def _wake(self) -> None:
+        if self._task is None:
+            assert self._loop is not None
+            self._task = self._loop.create_task(self._serve(), name=f"bullrush results of {self._queue.name}")
+        self._news.set()
+
+    def _settle(self, id: str, settled: Settled) -> None:
+        wait = self._waits.pop(id, None)
+        if wait is not None:
+            self._unchecked.pop(id, None)
+            for taker in wait.takers:
+                taker.take(id, settled)
+
+    def _settle_all(self, settled: Settled) -> None:
+        for id in list(self._waits):
+            self._settle(id, settled)
+
+    # Serving: one task as long as anybody waits, and a little longer.
+
+    async def _serve(self) -> None:
+        try:
+            while True:
+                self._news.clear()
+                if self._waits:
+                    await self._serve_once()
+                if not self._unchecked and not await self._rest():
+                    return
+        finally:
+            await self._unsubscribe()
+
+    async def _serve_once(self) -> None:
+        try:
+            await self._listen()
+            await self._look()
+        except (ConnectionLost, ServerError) as error:
+            self._settle_all(error)
+        except ReplyError as error:
+            self._settle_all(ServerError(f"results cannot be read: {error}"))
+        except Exception as error:
+            # Nobody awaits this task: an error is told to those who wait for what it did.
+            self._settle_all(error)
+
+    async def _rest(self) -> bool:
+        """Wait until there is something to do; False when nobody has waited for a while."""
+        assert self._loop is not None
+        pause = max(0.0, self._listen_at - self._loop.time()) if self._waits else LINGER
+        try:
+            async with asyncio.timeout(pause):
+                await self._news.wait()
+        except TimeoutError:
+            if not self._waits:
+                # No await from here to the end of the task: a wait that comes later starts another one.
+                self._task = None
+                return False
+        return True
+
+    async def _listen(self) -> None:
+        """Have outcomes published whole for the next minute, and follow the stream."""
+        assert self._loop is not None
+        if self._loop.time() < self._listen_at:
+            return
+        try:
+            _, id, number = await self._ask(lambda: _run(script_frame("listen", self._queue.keys), LISTEN_MS))
+        except ReplyError as error:
+            if not str(error).startswith("SESSION"):
+                raise
+            # There is no such queue, or no more: the look tells what became of the jobs.
+            self._unchecked.update(dict.fromkeys(self._waits))
+            end = End(START, 0)
+            self._listen_at = self._loop.time() + 1
+        else:
+            end = End(cast("bytes", id).decode(), int(cast("bytes", number)))
+            self._listen_at = self._loop.time() + RENEWAL
+        if self._reader is None:
+            self._reader = reader_of(self._queue.app.address, self._queue.keys, self._queue.codec)
+            self._reader.add(self, end)
+
+    async def _unsubscribe(self) -> None:
+        reader, self._reader = self._reader, None
+        self._listen_at = 0.0
+        if reader is not None:
+            await reader.remove(self)
+
+    async def _ask(self, ask: Callable[[], Operation[list[object]]]) -> list[object]:
+        """Ask again over a new connection when one is lost; raises ConnectionLost after the request timeout."""
+        deadline = time.monotonic() + self._queue.app.request_timeout
+        while True:
+            try:
+                return await self._queue._port.run(ask())
+            except ConnectionLost:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.02)
+
+    # Looking at what is stored.
+
+    async def _look(self) -> None:
+        gone: list[str] = []
+        while self._unchecked:
+            ids = [id for id, _ in zip(self._unchecked, range(PAGE), strict=False)]
+            answers = await self._ask(lambda ids=ids: _run(script_frame("finished", self._queue.keys), *ids))  # type: ignore[misc]
+            for id, answer in zip(ids, answers, strict=False):
+                self._unchecked.pop(id, None)
+                if id in self._waits and not self._looked(id, answer):
+                    gone.append(id)
+        if gone:
+            await self._search(gone)
+
+    def _looked(self, id: str, answer: object) -> bool:
+        """Take what is stored of one job; False: nothing is."""
+        if isinstance(answer, bytes):
+            self._settle(id, self._read(lambda: read_outcome(answer, self._queue.codec)))
+        elif self._waits[id].fallback is not None:
+            self._settle(id, self._waits[id].fallback)
+        return answer != 0
+
+    def _read(self, read: Callable[[], Outcome]) -> Settled:
+        """A value that cannot be decoded is told to those who wait for it."""
+        try:
+            return read()
+        except Exception as error:
+            return error
+
+    async def _search(self, ids: Iterable[str]) -> None:
+        """Look for outcomes in what is kept of the stream: these jobs finished, or were removed, before the look."""
+        waiting = [id for id in ids if id in self._waits]
+        stream = Stream(self._queue.app.link, self._queue.keys, self._queue.codec)
+        at, included = min((self._waits[id].since for id in waiting), key=split_id, default=""), True
+        while any(id in self._waits for id in waiting):
+            entries = await self._entries(stream, at, included)
+            for entry in entries:
+                self._read_entry(entry)
+            if len(entries) < ENTRIES:
+                break
+            at, included = entries[-1].id, False
+        for id in waiting:
+            if id in self._waits:
+                self._settle(id, self._waits[id].fallback)
+
+    async def _entries(self, stream: Stream, at: str, included: bool) -> list[Entry]:
+        deadline = time.monotonic() + self._queue.app.request_timeout
+        while True:
+            try:
+                return await stream.after(at, ENTRIES, included=included)
+            except ConnectionLost:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.02)
+
+    # From the reader.
+
+    @property
+    def kinds(self) -> frozenset[type[Event]]:
+        """No events: whole entries are searched for the ids that somebody waits for."""
+        return frozenset()
+
+    def take(self, batch: Batch) -> None:
+        """Find in a batch what is waited for; see Subscriber."""
+        if not self._waits:
+            return
+        for entry in batch.entries:
+            self._read_entry(entry)
+        if batch.broken:
+            self._unchecked.update(dict.fromkeys(self._waits))
+            self._news.set()
+
+    def _read_entry(self, entry: Entry) -> None:
+        waits = self._waits
+        for id, packed in entry.outcomes():
+            if id in waits:
+                self._settle(id, self._read(lambda packed=packed: read_outcome(packed, self._queue.codec)))  # type: ignore[misc]
+        for id, packed in entry.completed():
+            if id in waits and packed != LARGE:
+                self._settle(id, self._read(lambda packed=packed: self._completed(entry.at, packed)))  # type: ignore[misc]
+            elif id in waits:
+                self._look_again(id, None)
+        for failure in entry.failed():
+            made = max(failure.attempts_made, 0)
+            self._look_again(
+                failure.id,
+                Outcome(False, 0, entry.at, made, made, "", None, failure.reason, failure.error_type, ""),
+            )
+        for id in entry.ids(b"crashed"):
+            self._look_again(id, crash(entry.at))
+        removed = entry.fields.get(b"removed")
+        if removed is not None:
+            self._settle(removed.decode().partition(" ")[0], None)
+
+    def _completed(self, at: int, packed: bytes) -> Outcome:
+        return Outcome(True, 0, at, 0, 0, "", unpack_value(packed, self._queue.codec), None, None, "")
+
+    def _look_again(self, id: str, fallback: Outcome | None) -> None:
+        """The stored outcome says more than the entry: fetch it, if it is still there."""
+        wait = self._waits.get(id)
+        if wait is not None:
+            wait.fallback = fallback
+            self._unchecked[id] = None
+            self._news.set()
+
+
+class _registered:  # noqa: N801  (used like a function)
+    """Wait inside; whatever did not come is forgotten at the end."""
+
+    def __init__(self, results: Results, jobs: Sequence[JobBase[Any, Any]], limit: float | None) -> None:
+        self._results = results
+        self._taker = results.register(jobs, limit)
+
+    async def __aenter__(self) -> _Taker:
+        return self._taker
+
+    async def __aexit__(self, *_: object) -> None:
+        self._results.unregister(self._taker)
+
+
+def _run(frame: Any, *arguments: bytes | str | int) -> Operation[list[object]]:
+    reply = yield Run(frame, arguments)
+    return cast("list[object]", reply)
+
+
+def value_of(id: str, settled: Settled) -> object:
+    """Return the value of a completed job; raise what became of any other."""
+    if settled is None:
+        raise JobRemoved(f"job {id} was removed, or finished and its outcome is no longer kept", job_id=id)
+    if isinstance(settled, Exception):
+        raise settled
+    if settled.completed:
+        return settled.value
+    kind = _FAILURES.get(settled.error_type or "", JobFailed)
+    raise kind(
+        f"job {id} failed: {settled.error_type}: {settled.reason}",
+        job_id=id,
+        reason=settled.reason or "",
+        error_type=settled.error_type or "",
+        stacktrace=settled.stack.splitlines(),
+        attempts_made=settled.attempts_made,
+    )
+
+
+def load_settled(job: JobBase[Any, Any], settled: Settled) -> None:
+    """Fill a job with its outcome; raises JobRemoved when that is lost, and what made it unreadable."""
+    if settled is None or isinstance(settled, Exception):
+        value_of(job.id, settled)
+        return
+    job._load(
+        outcome=(settled.value, settled.reason, settled.error_type, settled.stack),
+        progress=job.progress,
+        state="completed" if settled.completed else "failed",
+        worker=settled.worker or None,
+        processed=settled.processed,
+        finished=settled.finished,
+    )
+    if settled.attempts_started:
+        job._count(settled.attempts_made, settled.attempts_started)
