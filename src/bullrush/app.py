@@ -12,6 +12,8 @@ import redis.asyncio
 
 from bullrush.connection.address import Address
 from bullrush.connection.link import Link
+from bullrush.connection.sync_link import SyncLink
+from bullrush.connection.sync_link import making as making
 from bullrush.errors import InvalidOption
 from bullrush.options import (
     Duration,
@@ -62,6 +64,7 @@ class Bullrush:
         self._connection = connection
         self._address: Address | None = None
         self._link: Link | None = None
+        self._sync_link: SyncLink | None = None
         self._queues: dict[str, Queue[Any, Any]] = {}
         self._sync_queues: dict[str, sync.Queue[Any, Any]] = {}
         self._workers: list[Worker] = []
@@ -79,6 +82,14 @@ class Bullrush:
         if self._link is None:
             self._link = Link(self.address, reply_limit=self.request_timeout)
         return self._link
+
+    @property
+    def sync_link(self) -> SyncLink:
+        """The data connection that all blocking queues of this app share, for all threads."""
+        with making:
+            if self._sync_link is None:
+                self._sync_link = SyncLink(self.address, reply_limit=self.request_timeout)
+            return self._sync_link
 
     def queue(self, name: str, *, defaults: JobOptions | None = None) -> Queue[Any, Any]:
         """Return the queue of that name: the same object each time.
@@ -98,10 +109,10 @@ class Bullrush:
         """Return the blocking queue of that name: the same object each time."""
         from bullrush import sync
 
-        found = self._sync_queues.get(name)
-        if found is None:
-            found = self._sync_queues[name] = sync.Queue(name, self)
-        return found
+        with making:
+            if name not in self._sync_queues:
+                self._sync_queues[name] = sync.Queue(name, self)
+            return self._sync_queues[name]
 
     def worker(self, queue: str, handler: Handlers, **worker_options: Unpack[WorkerOptions]) -> Worker:
         """Declare a worker for a queue of this app; `run` and `run_forever` start it."""
@@ -146,8 +157,16 @@ class Bullrush:
         """Let what is buffered leave, then close the connection. The app may be used again."""
         for queue in self._queues.values():
             await queue.close()
-        for blocking in self._sync_queues.values():
-            blocking.close()
         if self._link is not None:
             link, self._link = self._link, None
             await link.close()
+        self.close_sync()
+
+    def close_sync(self) -> None:
+        """Close the blocking queues and their connection; needs no event loop."""
+        for blocking in list(self._sync_queues.values()):
+            blocking.close()
+        with making:
+            link, self._sync_link = self._sync_link, None
+        if link is not None:
+            link.close()

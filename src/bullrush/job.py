@@ -21,7 +21,7 @@ DataT = TypeVar("DataT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
 
 
-class _Done:
+class _Done:  # asyncio only
     """An awaitable that is done: awaiting `update_progress` and `log` is allowed and optional."""
 
     __slots__ = ()
@@ -31,7 +31,7 @@ class _Done:
         yield
 
 
-_DONE = _Done()
+_DONE = _Done()  # asyncio only
 
 
 def load_snapshot(job: JobBase, snapshot: Snapshot) -> None:
@@ -104,12 +104,12 @@ class Job(JobBase[DataT, ResultT]):
         JobIsActive outside the handler, CodecError for other types.
         """
         report_progress(self, value)
-        return _DONE
+        return _DONE  # asyncio only
 
     def log(self, line: str, /) -> Awaitable[None]:
         """Add a line to the job's log. In force at the call; awaiting it is optional."""
         report_line(self, line)
-        return _DONE
+        return _DONE  # asyncio only
 
     async def get_state(self) -> State | Literal["unknown"]:
         """Return the state the job is in now; "unknown" when it is gone."""

@@ -1,6 +1,7 @@
 """The queue as asyncio code sees it.
 
-`bullrush.sync.Queue` is generated from this file: logic lives in operations and ports.
+`make sync` generates `bullrush.sync.Queue` from this file, less the statements that are marked "asyncio only".
+Logic lives in operations and ports.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, Unpack, 
 
 from bullrush._core.frames import encode_command
 from bullrush._core.producer import JobFactory
-from bullrush.app import Bullrush
+from bullrush.app import Bullrush, making
 from bullrush.connection.port import AsyncPort
 from bullrush.errors import (
     AddInterrupted,
@@ -95,7 +96,7 @@ class Queue(Generic[DataT, ResultT]):
         self._made_port: AsyncPort | None = None
         self._results: Results | None = None
         self._factory = JobFactory(Job, self, self.codec, check_text, self._settings, MAX_RECORD)
-        self._nowait: list[Any] = []
+        self._nowait: list[Any] = []  # asyncio only
 
     @property
     def prefix(self) -> str:
@@ -104,13 +105,16 @@ class Queue(Generic[DataT, ResultT]):
 
     @property
     def _port(self) -> AsyncPort:
-        if self._made_port is None:
-            codec_name = "msgpack" if self.codec is None else self.codec.name
-            self._made_port = AsyncPort(
-                self.app.link, self.keys, codec_name, timeout=self.app.request_timeout
-            )
-            self._made_port.producer.events_mode = self._events_mode or ""
-        return self._made_port
+        return self._made_port or self._make_port()
+
+    def _make_port(self) -> AsyncPort:
+        codec_name = "msgpack" if self.codec is None else self.codec.name
+        with making:
+            if self._made_port is None:
+                port = AsyncPort(self.app.link, self.keys, codec_name, timeout=self.app.request_timeout)
+                port.producer.events_mode = self._events_mode or ""
+                self._made_port = port
+            return self._made_port
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.{type(self).__name__} {self.name!r}>"
@@ -128,14 +132,13 @@ class Queue(Generic[DataT, ResultT]):
 
         Raises what `flush` raises. May be used again.
         """
-        port, self._made_port = self._made_port, None
+        port = self._made_port
         results, self._results = self._results, None
         if results is not None:
             await results.close()
         if port is not None:
             try:
-                self._made_port = port
-                await self.flush()
+                await self.flush()  # asyncio only
                 await port.close()
             finally:
                 self._made_port = None
@@ -242,7 +245,7 @@ class Queue(Generic[DataT, ResultT]):
         while await self.count() > limit:
             await self._port.pause(0.02)
 
-    def add_nowait(
+    def add_nowait(  # asyncio only
         self, name: str, data: DataT | None = None, **options: Unpack[JobOptions]
     ) -> Job[DataT, ResultT]:
         """Buffer a job without waiting and return it with its id; `flush` (also on close) reports errors.
@@ -262,7 +265,7 @@ class Queue(Generic[DataT, ResultT]):
         self._nowait.append(port.push(job))
         return cast("Job[DataT, ResultT]", job)
 
-    async def flush(self) -> None:
+    async def flush(self) -> None:  # asyncio only
         """Wait until everything buffered is stored, and connect if need be.
 
         Raises the first error of `add_nowait`.
@@ -428,15 +431,15 @@ class Queue(Generic[DataT, ResultT]):
                 job_id="",
             )
 
-    # Working. (Asyncio only.)
+    # Working.
 
-    @overload
+    @overload  # asyncio only
     def process(
         self, handler: Handlers, *, batch: None = None, **options: Unpack[WorkerOptions]
     ) -> Worker: ...
-    @overload
+    @overload  # asyncio only
     def process(self, handler: BatchHandler, *, batch: Batch, **options: Unpack[WorkerOptions]) -> Worker: ...
-    def process(
+    def process(  # asyncio only
         self,
         handler: Handlers | BatchHandler,
         *,
@@ -505,7 +508,7 @@ def _chunks(made: list[Any]) -> Iterable[list[Any]]:
 async def _batches(
     source: Iterable[JobLike] | AsyncIterable[JobLike], size: int
 ) -> AsyncIterator[list[JobLike]]:
-    if isinstance(source, AsyncIterable):
+    if isinstance(source, AsyncIterable):  # asyncio only
         batch: list[JobLike] = []
         async for item in source:
             batch.append(item)

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Coroutine
 from queue import SimpleQueue
+from types import CoroutineType
 
 cimport cython
 from cpython.object cimport PyObject
@@ -80,7 +81,7 @@ cdef class Run:
 
     cdef _begin(self):
         coro = self.handler(self.job)
-        if not asyncio.iscoroutine(coro):
+        if type(coro) is not CoroutineType and not asyncio.iscoroutine(coro):
             if not hasattr(coro, "__await__"):
                 raise TypeError(f"the handler returned {coro!r}, which cannot be awaited")
             coro = coro.__await__()

@@ -65,7 +65,7 @@ cdef class Exchange(Session):
     cdef list _ids
     cdef list _starting
     cdef unsigned char _tail[10]        # the worker's number as msgpack, for outcomes
-    cdef double _ended_last
+    cdef double _sent_last
     cdef long long _starts
     cdef long long _starts_before
     cdef double _window_at

@@ -37,6 +37,9 @@ cdef enum:
     EVENTS_OFF = 16
     LISTENING = 32
 
+# A look for dead workers waits for a call that leaves anyway, as every 2 s on an idle worker; a worker with full slots makes one.
+cdef double QUIET = 2.5
+
 # What a job with no attempts yet has stored: made, lost, crashes, suspicion.
 NO_ATTEMPTS = b"0 0 0 0"
 
@@ -482,13 +485,14 @@ cdef class Exchange(Session):
         if flights == 1:
             if gathered < self.gather and (self.dry or want < self.gather):
                 return None
-        elif not (gathered or self.look or self.asked or (want and not self.dry)):
+        elif not (gathered or self.asked or (want and not self.dry) or (self.look and now - self._sent_last > QUIET)):
             return None
         if not self._sealed:
             self._seal()
         call = self._sealed.popleft()
         call.want, call.want_suspects = want, self._want_suspects() if want else 0
         self.asked = False
+        self._sent_last = now
         return call
 
     cdef bytes _encode(self, Call call_):

@@ -189,7 +189,7 @@ cdef class Producer(Session):
 
     # Ids.
 
-    cdef long long _take_id(self) noexcept:
+    cdef long long _take_id(self) except -1:
         """Give the next id; whoever calls has seen that one is left."""
         if self._next_id > self._last_id:
             self._next_id, self._last_id = self._spare.popleft()
@@ -206,8 +206,13 @@ cdef class Producer(Session):
         return call
 
     cdef long long _next_block(self, long long size):
-        """Blocks double from 64 to 65,536, and cover what waits already."""
-        while size < LAST_BLOCK and size < self.pending_jobs:
+        """Blocks double from 64 to 65,536, and cover what waits already, in calls to be sent again as well."""
+        cdef AddCall call
+        cdef long long needed = self.pending_jobs
+        for source in (self._unknown, self.resend):
+            for call in source:
+                needed += call.count
+        while size < LAST_BLOCK and size < needed:
             size *= 2
         return min(size, LAST_BLOCK)
 
@@ -391,7 +396,8 @@ cdef class Producer(Session):
         if add.kind == "script":
             self._done_script(<Unit>add.units[0], kept)
         elif add.kind == "add":
-            self._history.append((call.number, add.count))
+            # Number 0 of the new session: whoever knows this session has the call, which came before it.
+            self._history.append((0, add.count))
             self._resolve_add(add, None, kept)
 
     cdef _done_script(self, Unit unit, object answer):

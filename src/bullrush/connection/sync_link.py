@@ -1,15 +1,15 @@
-"""One data connection of a blocking program: threads, sessions and plain commands share it, and it comes back by itself.
+"""One data connection of a blocking program, for all its threads; it comes back by itself.
 
-There is no thread of its own. Of the threads that wait, one leads: it connects, sends what everybody has to send, reads, and
-hands replies over. The others sleep until they are served, or until the leader is and passes the lead on. So what is added by
-many threads while a call is under way leaves together.
+There is no thread of its own. Of the threads that wait, one leads: it connects, sends what everybody has to
+send, reads, and hands replies over. The others sleep until they are served, or until the leader is and passes
+the lead on. So what is added by many threads while a call is under way leaves together.
 
 Nothing is locked, so that a signal handler may call in at any point. Instead
 - a session is changed only by calls that are done as a whole (see Waiter);
-- a step that concerns a wire tests, with no call in between, that the wire is still the current one: CPython switches threads and
-  runs signal handlers after calls, not between a test and the call behind it;
-- a turn that was not finished, because a KeyboardInterrupt ended it or a signal handler leads meanwhile, costs the wire. The next
-  session learns what became of the calls that were in flight.
+- a step that concerns a wire tests, with no call in between, that the wire is still the current one: CPython
+  switches threads and runs signal handlers after calls, not between a test and the call behind it;
+- a turn that was not finished, because a KeyboardInterrupt ended it or a signal handler leads meanwhile,
+  costs the wire. The next session learns what became of the calls that were in flight.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class SyncLink:
         self._clients.pop(session, None)
 
     def call(self, frame: bytes, *, timeout: float | None = None) -> object:
-        """Send one command and return its reply; raises ReplyError, or ConnectionLost after `timeout` seconds.
+        """Send one command and return its reply; raises ReplyError, or ConnectionLost after `timeout` s.
 
         It is sent again when the connection is lost, so it must be a command that may run twice.
         """
@@ -120,7 +120,9 @@ class SyncLink:
         """Return what becomes of it; raises ConnectionLost after the deadline (s, monotonic)."""
         self.drive(waiter.done, deadline)
         if not waiter.done():
-            waiter.set_exception(ConnectionLost(f"no answer from {self.address.label} in time", took_effect=None))
+            waiter.set_exception(
+                ConnectionLost(f"no answer from {self.address.label} in time", took_effect=None)
+            )
         try:
             return waiter.value()
         except ConnectionLost as error:
@@ -146,7 +148,7 @@ class SyncLink:
     # Following.
 
     def _follow(self, done: Callable[[], object], left: float) -> None:
-        """Sleep until served or made the leader. The leader gives up what is overdue, and knows whether it was sent."""
+        """Sleep until served or made the leader, who also gives up what is overdue: it knows what was sent."""
         baton: SimpleQueue[None] = SimpleQueue()
         self._followers[baton] = done
         try:
@@ -268,8 +270,10 @@ class SyncLink:
 
     def _refuse(self, error: Exception) -> None:
         """The server does not let us in, and trying again would not change that: tell everybody who waits."""
-        final = error if isinstance(error, BullrushError) else ServerError(
-            f"{self.address.label} refused the login: {error}", took_effect=False
+        final = (
+            error
+            if isinstance(error, BullrushError)
+            else ServerError(f"{self.address.label} refused the login: {error}", took_effect=False)
         )
         for client in list(self._clients.values()):
             client.fail(final)
@@ -293,7 +297,7 @@ class SyncLink:
         self.close()
 
     def forked(self) -> None:
-        """In the child of a fork: the socket, the other threads and everything in flight belong to the parent."""
+        """In the child of a fork: socket, other threads and everything in flight belong to the parent."""
         wire, self._wire, self._leader, self._unfinished = self._wire, None, None, False
         if wire is not None:
             wire.abandon()
@@ -322,5 +326,7 @@ def _at_exit() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=making.acquire, after_in_parent=making.release, after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=making.acquire, after_in_parent=making.release, after_in_child=_after_fork_in_child
+    )
 atexit.register(_at_exit)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from bullrush._core.session import ReplyError
 from bullrush.connection.port import make_producer
@@ -41,7 +41,7 @@ class SyncPort:
         self.producer.push(job, waiter, deadline)
         return cast("JobBase", self.link.wait(waiter, deadline))
 
-    def window(self, on_stored: Callable[[list[JobBase]], object]) -> Window:
+    def window(self, on_stored: Callable[[list[Any]], object]) -> Window:
         """Send chunks, a few in flight at a time."""
         return Window(self, on_stored)
 
@@ -128,7 +128,7 @@ class SyncPort:
         return self.producer.waiters()
 
     def flush(self) -> None:
-        """Wait until everything that was buffered is stored or refused, what interrupted calls have left included."""
+        """Wait until everything is stored or refused, what interrupted calls have left behind included."""
         deadline = monotonic() + self.timeout
         for waiter in self.waiters():
             self.link.drive(waiter.done, deadline)
@@ -140,11 +140,11 @@ class SyncPort:
 
 
 class Window:
-    """Chunks in flight: enough that the server never waits for the next one, few enough that memory stays flat."""
+    """Chunks in flight: so many that the server never waits for one, so few that memory stays flat."""
 
     FLIGHTS = 3
 
-    def __init__(self, port: SyncPort, on_stored: Callable[[list[JobBase]], object]) -> None:
+    def __init__(self, port: SyncPort, on_stored: Callable[[list[Any]], object]) -> None:
         self._port = port
         self._on_stored = on_stored
         self._flights: deque[tuple[Waiter, float]] = deque()
@@ -170,7 +170,7 @@ class Window:
             self._settle_first()
 
     def settle(self) -> None:
-        """After an error: learn the fate of every chunk in flight, so that what was stored is counted exactly."""
+        """After an error: learn the fate of every chunk in flight, so that the count is exact."""
         while self._flights:
             waiter, deadline = self._flights.popleft()
             with suppress(BullrushError):

@@ -9,9 +9,10 @@ from typing import cast
 class Waiter:
     """What became of a request: a value, or an error to raise.
 
-    Sessions settle it through methods that are a list's own. They run no Python code, so no signal handler, KeyboardInterrupt or
-    other thread gets into the middle of a session: each call of one is done as a whole. (A Future of the standard library would
-    not do: its methods are Python, and it takes ten times as long to make.)
+    Sessions settle it through methods that are a list's own. They run no Python code, so no signal handler,
+    KeyboardInterrupt or other thread gets into the middle of a session: each call of one is done as a whole.
+    (A Future of the standard library would not do: its methods are Python, and it takes ten times as long to
+    make.)
     """
 
     __slots__ = ("_outcome", "done", "set_exception", "set_result")

@@ -1,4 +1,4 @@
-"""A connected blocking socket under frames of ours: redis-py connects and logs in, then its socket is taken over."""
+"""A blocking socket under frames of ours: redis-py connects and logs in, then its socket is taken over."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Wire:
         return cast("bytes", data)
 
     def replies(self, data: bytes, now: float) -> Iterator[tuple[Receiver, object]]:
-        """Parse, and give each reply with who expects it. Raises ConnectionError for what is no reply to a request."""
+        """Parse, and give each reply with who expects it. Raises ConnectionError for anything else."""
         self._reader.feed(data)
         self._moved_at = now
         while (reply := self._reader.gets()) is not NOT_ENOUGH:
@@ -84,7 +84,7 @@ class Wire:
         return bool(self._expected) and now - self._moved_at > limit
 
     def _calling(self, call: Callable[[], object]) -> object:
-        """A socket that is closed inside a call would leave its number to another one, on which the call goes on."""
+        """A socket closed inside a call would leave its number to another one, and the call would go on there."""
         self._in_call = True
         try:
             return call()
@@ -110,25 +110,30 @@ class Wire:
 def open_wire(address: Address, limit: float) -> Wire:
     """Connect and log in; `limit` (s) bounds every answer that is waited for.
 
-    An embedded server is started first and takes the time it needs. Raises RedisError and whatever ``Address.resolve`` raises;
-    nothing stays open then.
+    An embedded server is started first and takes the time it needs. Raises RedisError and whatever
+    ``Address.resolve`` raises; nothing stays open then.
     """
     connection = address.resolve().sync_connection(
         socket_timeout=limit, socket_connect_timeout=min(limit, CONNECT_TIMEOUT)
     )
     try:
-        connection.connect()
+        _method(connection, "connect")()
         if connection.can_read(0):
             raise RedisConnectionError(f"{address.label} sent more than the replies to the login")
         return Wire(_take_socket(connection))
     except RedisConnectionError as error:
-        connection.disconnect()
+        _method(connection, "disconnect")()
         if isinstance(error.__cause__, RedisError):  # on unix sockets redis-py wraps a refused login
             raise error.__cause__ from None
         raise
     except BaseException:
-        connection.disconnect()
+        _method(connection, "disconnect")()
         raise
+
+
+def _method(connection: SyncConnection, name: str) -> Callable[[], object]:
+    """redis-py leaves these without types."""
+    return cast("Callable[[], object]", getattr(connection, name))
 
 
 def _take_socket(connection: SyncConnection) -> socket.socket:

@@ -24,7 +24,9 @@ def check_event_id(value: object) -> str:
     if not isinstance(value, str):
         raise InvalidOptionType(f"after is {value!r} ({type(value).__name__}); it must be the id of an event")
     if _EVENT_ID.fullmatch(value) is None:
-        raise InvalidOption(f'after is {value!r}; it must be the id of an event, or "0-0" for all that is kept')
+        raise InvalidOption(
+            f'after is {value!r}; it must be the id of an event, or "0-0" for all that is kept'
+        )
     return value
 
 
@@ -37,7 +39,7 @@ def split_event_id(id: str) -> tuple[str, int]:
 
 
 class Cursor:
-    """A position in a stream. Numbers that are not dense are gaps; `end` is where it began or what was read last."""
+    """A position in a stream that moves page by page; numbers that are not dense are gaps."""
 
     def __init__(self, stream: Stream, id: str, number: int | None = None) -> None:
         self._stream = stream
@@ -51,7 +53,7 @@ class Cursor:
         return cls(stream, end.id, end.number)
 
     async def next_page(self, wanted: frozenset[type[Event]]) -> list[Event] | None:
-        """Return the next events, None when the end is reached. After an error the same page is read again."""
+        """Return the next events, None at the end. After an error the same page is read again."""
         if not self._found:
             return await self._find(wanted)
         entries = await self._stream.after(self.entry, PAGE)

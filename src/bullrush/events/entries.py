@@ -1,6 +1,6 @@
 """Read the entries of a queue's event stream. One entry carries what one call did; pure, without I/O.
 
-Only what somebody asks for is decoded: an entry of a thousand completions costs a reader of `Failed` one look-up.
+Only what somebody asks for is decoded: a thousand completions cost a reader of `Failed` one look-up.
 """
 
 from __future__ import annotations
@@ -99,7 +99,11 @@ class Entry:
         """Return the final failures, less those that the server refused."""
         if b"failed" not in self.fields:
             return []
-        values, refused, found = unpack_all(self.fields[b"failed"]), set(self.ids(b"refused")), list[Failure]()
+        values, refused, found = (
+            unpack_all(self.fields[b"failed"]),
+            set(self.ids(b"refused")),
+            list[Failure](),
+        )
         at = 0
         while at < len(values):
             id, reason, error_type = cast("list[str]", values[at : at + 3])
@@ -114,7 +118,11 @@ class Entry:
 
     def retrying(self) -> list[Retry]:
         """Return the failed attempts that others follow."""
-        values, refused, found = unpack_all(self.fields[b"retrying"]), set(self.ids(b"refused")), list[Retry]()
+        values, refused, found = (
+            unpack_all(self.fields[b"retrying"]),
+            set(self.ids(b"refused")),
+            list[Retry](),
+        )
         at = 0
         while at < len(values):
             id, made, delay, reason = cast("tuple[str, int, int, str]", tuple(values[at : at + 4]))
@@ -238,7 +246,7 @@ Read: TypeAlias = "Callable[[Entry, Found, Codec | None], Iterable[Arguments]]"
 
 
 class Step(NamedTuple):
-    """How one kind of event is made from one field. `place` is the order in the entry, and part of ids: never change one."""
+    """How one field becomes events of one kind. `place` orders them and is part of ids: never change one."""
 
     place: int
     name: bytes

@@ -27,26 +27,27 @@ EventT = TypeVar("EventT", bound=Event)
 ReturnT = TypeVar("ReturnT")
 
 ALL_KINDS: Final[frozenset[type[Event]]] = frozenset(EVENT_KINDS.values())
-# Events that a slow consumer may have in memory; those behind them are read from the server when they are wanted.
+# Events that a slow consumer may have in memory; those behind them are read when they are wanted.
 BUFFER: Final = 50_000
 PAUSE: Final = 0.1
 
 
 class QueueEvents:
-    """The events of a queue, from the moment `async with` is entered, with no hole; from an event on with `after`.
+    """The events of a queue, from the moment `async with` is entered, with no hole.
 
         async with QueueEvents("emails", url) as events:
             async for event in events:
                 match event:
                     case Completed(job_id, returnvalue): ...
 
-    or with listeners: `@events.on(Failed)`. Either iterate or listen: both at once is an InvalidOption. Listeners may be
-    `def` or `async def`; they run one after the other on the loop, in the order of the events, and one that raises is logged.
+    or with listeners: `@events.on(Failed)`. Either iterate or listen: both at once is an InvalidOption.
+    Listeners may be `def` or `async def`; they run one after the other on the loop, in the order of the
+    events, and one that raises is logged.
 
-    `kinds` bounds what is decoded and delivered. `after` is the `id` of an event: what came behind it and is still kept
-    comes first ("0-0": all that is kept). What is missing is told by a Gap, wherever `kinds` has no other opinion.
-    All of one queue and process share a reader. It survives lost connections; while the server is away, iterating waits.
-    Entering raises ConnectionLost when the server does not answer within `request_timeout`.
+    `kinds` bounds what is decoded and delivered. `after` is the `id` of an event: what came behind it and is
+    still kept comes first ("0-0": all that is kept). What is missing is told by a Gap, unless `kinds` leaves
+    it out. All of one queue and process share a reader. It survives lost connections; while the server is
+    away, iterating waits. Entering raises ConnectionLost when nothing is answered within `request_timeout`.
     """
 
     def __init__(
@@ -104,7 +105,9 @@ class QueueEvents:
             return self._chosen
         if not self._listeners:
             return ALL_KINDS
-        return frozenset(kind for kind in ALL_KINDS if any(issubclass(kind, heard) for heard, _ in self._listeners))
+        return frozenset(
+            kind for kind in ALL_KINDS if any(issubclass(kind, heard) for heard, _ in self._listeners)
+        )
 
     # Iterating.
 
@@ -141,9 +144,10 @@ class QueueEvents:
         self, kind: type[EventT], /
     ) -> Callable[[Callable[[EventT], ReturnT]], Callable[[EventT], ReturnT]]: ...
     def on(self, kind: type[EventT], listener: Callable[[EventT], object] | None = None, /) -> object:
-        """Call a listener for each event of a kind (`Event`: every kind), as a decorator or with the listener given.
+        """Call a listener for each event of a kind (`Event`: of every kind); also a decorator.
 
-        Raises InvalidOption for what is no kind of event, for a kind that `kinds` leaves out, and when these events are iterated.
+        Raises InvalidOption for what is no kind of event, for a kind that `kinds` leaves out, and when these
+        events are iterated.
         """
         self._check_heard(kind)
         if listener is None:
@@ -157,7 +161,9 @@ class QueueEvents:
         if not isinstance(kind, type) or not issubclass(kind, Event):
             raise InvalidOptionType(f"{kind!r} is no kind of event; give a class such as Completed")
         if self._chosen is not None and kind is not Event and kind not in self._chosen:
-            raise InvalidOption(f"{kind.__name__} is not among the kinds of these events, it would never be heard")
+            raise InvalidOption(
+                f"{kind.__name__} is not among the kinds of these events, it would never be heard"
+            )
 
     def _listen(
         self, kind: type[EventT], listener: Callable[[EventT], ReturnT]
@@ -173,7 +179,9 @@ class QueueEvents:
 
     def _start_pump(self) -> None:
         if self._pump is None:
-            self._pump = asyncio.get_running_loop().create_task(self._call_listeners(), name="bullrush event listeners")
+            self._pump = asyncio.get_running_loop().create_task(
+                self._call_listeners(), name="bullrush event listeners"
+            )
 
     async def _call_listeners(self) -> None:
         feed = self._opened()
@@ -192,9 +200,7 @@ async def _call(listener: Callable[[Any], object], event: Event) -> None:
         logger.exception("a listener of %s raised; the others go on", type(event).__name__)
 
 
-def _queue_of(
-    queue: str | Queue[Any, Any], connection: Connection, prefix: str | None
-) -> Queue[Any, Any]:
+def _queue_of(queue: str | Queue[Any, Any], connection: Connection, prefix: str | None) -> Queue[Any, Any]:
     if not isinstance(queue, Queue):
         return Queue(queue, connection, prefix=prefix)
     for option, value in (("connection", connection), ("prefix", prefix)):
@@ -207,16 +213,18 @@ def _check_kinds(kinds: Iterable[type[Event]]) -> frozenset[type[Event]]:
     chosen = frozenset(kinds)
     for kind in chosen:
         if kind not in ALL_KINDS:
-            raise InvalidOptionType(f"kinds has {kind!r}, which is no kind of event; give classes such as Completed")
+            raise InvalidOptionType(
+                f"kinds has {kind!r}, which is no kind of event; give classes such as Completed"
+            )
     if not chosen:
         raise InvalidOption("kinds is empty: no event would ever come; leave it out for all of them")
     return chosen
 
 
 class _Feed:
-    """One consumer's way through the stream: what is kept, page by page, then what the shared reader brings.
+    """One consumer's way through the stream: kept entries page by page, then what the shared reader brings.
 
-    A consumer that falls too far behind goes on page by page, so that its memory is bounded and nothing is lost.
+    A consumer that falls too far behind goes back to pages: its memory is bounded and nothing is lost.
     """
 
     def __init__(self, queue: Queue[Any, Any], kinds: frozenset[type[Event]]) -> None:
@@ -260,7 +268,9 @@ class _Feed:
             if kind in self.kinds:
                 self._live.append(event)
             elif kind is Gap:
-                logger.warning("events of queue %r are missing: %s; add Gap to kinds to be told", self._name, event)
+                logger.warning(
+                    "events of queue %r are missing: %s; add Gap to kinds to be told", self._name, event
+                )
         self._fell_behind = len(self._live) > BUFFER
         self._news.set()
 

@@ -1,4 +1,4 @@
-"""One reader per queue, process and event loop: it waits on a connection of its own and feeds everybody who listens."""
+"""One reader per queue, process and event loop, on a connection of its own, feeds everybody who listens."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIRST_PAUSE, LAST_PAUSE = 0.02, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one read brought. `broken`: something may be missing before it (a gap, or the connection was lost)."""
+    """What one read brought. `broken`: something may be missing before it (a gap, or a lost connection)."""
 
     entries: list[Entry]
     events: list[Event] = field(default_factory=list[Event])
@@ -97,7 +97,9 @@ class Reader:
             try:
                 await self._read(interrupted)
             except ConnectionLost as error:
-                logger.debug("reading events of queue %r goes on after a lost connection: %s", self._queue, error)
+                logger.debug(
+                    "reading events of queue %r goes on after a lost connection: %s", self._queue, error
+                )
                 if self._link.protocol is not None:
                     self._link.protocol.abort()
             except ReplyError as error:
@@ -127,14 +129,19 @@ class Reader:
         self._feed(Batch(entries, events, broken))
 
     async def _look_at_end(self, *, broken: bool) -> None:
-        """A stream that is shorter than what was read of it began anew (obliterate, flush), or a failover lost its end."""
+        """Less than what was read: it began anew (obliterate, flush), or a failover lost its end."""
         last = await self._stream.last()
         if last.number >= self._end.number and not _before(last.id, self._end.id):
             if broken:
                 self._feed(Batch([], broken=True))
             return
         self._end = last
-        gap = Gap(None, id=f"{last.id}:{1 << 62}" if last.number else f"{START}:-1", queue=self._queue, at=_at(last.id))
+        gap = Gap(
+            None,
+            id=f"{last.id}:{1 << 62}" if last.number else f"{START}:-1",
+            queue=self._queue,
+            at=_at(last.id),
+        )
         self._feed(Batch([], [gap], broken=True))
 
     def _feed(self, batch: Batch) -> None:

@@ -1,9 +1,9 @@
 """Waiting for results: pushed by the event stream, never polled, one subscription for all waits of a queue.
 
-The order of steps is the promise. A wait is registered first. Then workers are told that somebody listens, so that outcomes are
-published whole whatever the mode of events; the reader stands behind a fixed entry; and only then is looked at what is stored.
-So a job that finishes after the wait began is met by the reader, by the look, or, when it finished in between and was evicted,
-in the stream from the moment it was added.
+The order of steps is the promise. A wait is registered first. Then workers are told that somebody listens, so
+that outcomes are published whole whatever the mode of events; the reader stands behind a fixed entry; and only
+then is looked at what is stored. So a job that finishes after the wait began is met by the reader, by the look,
+or, when it finished in between and was evicted, in the stream from the moment it was added.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 from bullrush._core.session import ReplyError
@@ -28,7 +28,7 @@ from bullrush.errors import (
     ResultTimeout,
     ServerError,
 )
-from bullrush.events.entries import LARGE, Entry, crash, unpack_value
+from bullrush.events.entries import LARGE, Entry, Failure, crash, unpack_value
 from bullrush.events.kinds import Event
 from bullrush.events.reader import Batch, Reader, reader_of, split_id
 from bullrush.events.stream import START, End, Stream
@@ -36,6 +36,7 @@ from bullrush.operations.outcomes import Outcome, read_outcome
 from bullrush.operations.requests import Operation, Run, script_frame
 
 if TYPE_CHECKING:
+    from bullrush._core.frames import ScriptFrame
     from bullrush._core.job import JobBase
     from bullrush.job import Job
     from bullrush.queue import Queue
@@ -50,6 +51,7 @@ RENEWAL: Final = 20.0
 LINGER: Final = 5.0
 PAGE: Final = 500
 ENTRIES: Final = 1000
+PAUSE: Final = 0.02
 # A job whose adding is unknown finished at most so long before the wait was registered with the server.
 LOOK_BACK_MS: Final = 5_000
 _FAILURES: Final[dict[str, type[JobFailed]]] = {
@@ -64,8 +66,8 @@ class _Wait:
 
     def __init__(self, since: str) -> None:
         self.takers: list[_Taker] = []
-        # Where in the stream its outcome may be.
-        self.since = since
+        # Where in the stream its outcome may be: what stands before it is of another job of that id.
+        self.since = split_id(since)
         # What the stream said of its end; the stored outcome says more, while it is there.
         self.fallback: Settled = None
 
@@ -124,13 +126,13 @@ class Results:
 
     async def wait(self, job: JobBase[Any, Any], limit: float | None) -> object:
         """Wait for one job, at most `limit` seconds, and return its value or raise its failure."""
-        async with _registered(self, [job], limit) as taker:
+        async with self._registered([job], limit) as taker:
             return value_of(*await taker.next())
 
     async def wait_all(self, jobs: Sequence[JobBase[Any, Any]], limit: float | None) -> list[object]:
-        """Wait for all jobs and return their values in order; raises the first failure as soon as it is known."""
+        """Wait for all jobs and return their values in order; raises the first failure at once."""
         values: dict[str, object] = {}
-        async with _registered(self, jobs, limit) as taker:
+        async with self._registered(jobs, limit) as taker:
             for _ in range(len(taker.missing)):
                 id, settled = await taker.next()
                 values[id] = value_of(id, settled)
@@ -139,7 +141,7 @@ class Results:
     async def as_completed(
         self, jobs: Sequence[Job[Any, ReturnT]], limit: float | None
     ) -> AsyncIterator[Job[Any, ReturnT]]:
-        """Yield jobs as they finish, with their outcome loaded; one that failed is yielded like the others."""
+        """Yield jobs as they finish, those that failed too, with their outcome loaded."""
         by_id: dict[str, list[Job[Any, ReturnT]]] = {}
         for job in jobs:
             by_id.setdefault(job.id, []).append(job)
@@ -152,7 +154,7 @@ class Results:
         self, jobs: Sequence[JobBase[Any, Any]], limit: float | None
     ) -> AsyncIterator[tuple[str, Settled]]:
         """Yield ids and outcomes as they come."""
-        async with _registered(self, jobs, limit) as taker:
+        async with self._registered(jobs, limit) as taker:
             for _ in range(len(taker.missing)):
                 yield await taker.next()
 
@@ -162,7 +164,9 @@ class Results:
         if task is not None and self._loop is asyncio.get_running_loop():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        self._settle_all(ConnectionLost("the queue was closed while its result was waited for", took_effect=None))
+        self._settle_all(
+            ConnectionLost("the queue was closed while its result was waited for", took_effect=None)
+        )
 
     # Registering.
 
@@ -180,9 +184,22 @@ class Results:
         self._wake()
         return taker
 
+    @asynccontextmanager
+    async def _registered(
+        self, jobs: Sequence[JobBase[Any, Any]], limit: float | None
+    ) -> AsyncIterator[_Taker]:
+        """Wait inside; whatever did not come is forgotten at the end."""
+        taker = self.register(jobs, limit)
+        try:
+            yield taker
+        finally:
+            self.unregister(taker)
+
     def _check(self, job: JobBase[Any, Any]) -> None:
         if job.queue != self._queue.name:
-            raise InvalidOption(f"job {job.id} is of queue {job.queue!r}, not of {self._queue.name!r}; wait for it there")
+            raise InvalidOption(
+                f"job {job.id} is of queue {job.queue!r}, not of {self._queue.name!r}; wait for it there"
+            )
         if not job.id:
             raise InvalidOption(f"job {job.name!r} has no id: it was not added")
 
@@ -206,6 +223,7 @@ class Results:
                     wait.takers.remove(taker)
                 if not wait.takers:
                     del self._waits[id]
+                    self._unchecked.pop(id, None)
         self._news.set()
 
     def _wake(self) -> None:
@@ -270,7 +288,7 @@ class Results:
         if self._loop.time() < self._listen_at:
             return
         try:
-            _, id, number = await self._ask(lambda: _run(script_frame("listen", self._queue.keys), LISTEN_MS))
+            _, id, number = await self._ask("listen", LISTEN_MS)
         except ReplyError as error:
             if not str(error).startswith("SESSION"):
                 raise
@@ -291,16 +309,21 @@ class Results:
         if reader is not None:
             await reader.remove(self)
 
-    async def _ask(self, ask: Callable[[], Operation[list[object]]]) -> list[object]:
-        """Ask again over a new connection when one is lost; raises ConnectionLost after the request timeout."""
+    async def _ask(self, script: str, *arguments: str | int) -> list[object]:
+        """Run a script that only looks; see `_patiently`."""
+        frame = script_frame(script, self._queue.keys)
+        return await self._patiently(lambda: self._queue._port.run(_run(frame, arguments)))
+
+    async def _patiently(self, ask: Callable[[], Awaitable[list[ReturnT]]]) -> list[ReturnT]:
+        """Ask again when a connection is lost; raises ConnectionLost after the request timeout."""
         deadline = time.monotonic() + self._queue.app.request_timeout
         while True:
             try:
-                return await self._queue._port.run(ask())
+                return await ask()
             except ConnectionLost:
                 if time.monotonic() > deadline:
                     raise
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(PAUSE)
 
     # Looking at what is stored.
 
@@ -308,7 +331,7 @@ class Results:
         gone: list[str] = []
         while self._unchecked:
             ids = [id for id, _ in zip(self._unchecked, range(PAGE), strict=False)]
-            answers = await self._ask(lambda ids=ids: _run(script_frame("finished", self._queue.keys), *ids))  # type: ignore[misc]
+            answers = await self._ask("finished", *ids)
             for id, answer in zip(ids, answers, strict=False):
                 self._unchecked.pop(id, None)
                 if id in self._waits and not self._looked(id, answer):
@@ -319,25 +342,26 @@ class Results:
     def _looked(self, id: str, answer: object) -> bool:
         """Take what is stored of one job; False: nothing is."""
         if isinstance(answer, bytes):
-            self._settle(id, self._read(lambda: read_outcome(answer, self._queue.codec)))
+            self._settle(id, self._read(answer))
         elif self._waits[id].fallback is not None:
             self._settle(id, self._waits[id].fallback)
         return answer != 0
 
-    def _read(self, read: Callable[[], Outcome]) -> Settled:
+    def _read(self, packed: bytes) -> Settled:
         """A value that cannot be decoded is told to those who wait for it."""
         try:
-            return read()
+            return read_outcome(packed, self._queue.codec)
         except Exception as error:
             return error
 
     async def _search(self, ids: Iterable[str]) -> None:
-        """Look for outcomes in what is kept of the stream: these jobs finished, or were removed, before the look."""
+        """Search what is kept of the stream: these jobs finished, or were removed, before the look."""
         waiting = [id for id in ids if id in self._waits]
         stream = Stream(self._queue.app.link, self._queue.keys, self._queue.codec)
-        at, included = min((self._waits[id].since for id in waiting), key=split_id, default=""), True
+        first = min((self._waits[id].since for id in waiting), default=(0, 0))
+        at, included = f"{first[0]}-{first[1]}", True
         while any(id in self._waits for id in waiting):
-            entries = await self._entries(stream, at, included)
+            entries = await self._patiently(lambda: stream.after(at, ENTRIES, included=included))  # noqa: B023
             for entry in entries:
                 self._read_entry(entry)
             if len(entries) < ENTRIES:
@@ -346,16 +370,6 @@ class Results:
         for id in waiting:
             if id in self._waits:
                 self._settle(id, self._waits[id].fallback)
-
-    async def _entries(self, stream: Stream, at: str, included: bool) -> list[Entry]:
-        deadline = time.monotonic() + self._queue.app.request_timeout
-        while True:
-            try:
-                return await stream.after(at, ENTRIES, included=included)
-            except ConnectionLost:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(0.02)
 
     # From the reader.
 
@@ -375,56 +389,59 @@ class Results:
             self._news.set()
 
     def _read_entry(self, entry: Entry) -> None:
-        waits = self._waits
         for id, packed in entry.outcomes():
-            if id in waits:
-                self._settle(id, self._read(lambda packed=packed: read_outcome(packed, self._queue.codec)))  # type: ignore[misc]
+            if self._awaited(id, entry):
+                self._settle(id, self._read(packed))
         for id, packed in entry.completed():
-            if id in waits and packed != LARGE:
-                self._settle(id, self._read(lambda packed=packed: self._completed(entry.at, packed)))  # type: ignore[misc]
-            elif id in waits:
-                self._look_again(id, None)
+            if self._awaited(id, entry):
+                self._take_value(id, entry.at, packed)
+        self._read_ends(entry)
+
+    def _take_value(self, id: str, at: int, packed: bytes) -> None:
+        if packed == LARGE:
+            self._look_again(id, None)
+        else:
+            self._settle(id, self._completed(at, packed))
+
+    def _read_ends(self, entry: Entry) -> None:
         for failure in entry.failed():
-            made = max(failure.attempts_made, 0)
-            self._look_again(
-                failure.id,
-                Outcome(False, 0, entry.at, made, made, "", None, failure.reason, failure.error_type, ""),
-            )
+            if self._awaited(failure.id, entry):
+                self._look_again(failure.id, _failed(entry.at, failure))
         for id in entry.ids(b"crashed"):
-            self._look_again(id, crash(entry.at))
+            if self._awaited(id, entry):
+                self._look_again(id, crash(entry.at))
         removed = entry.fields.get(b"removed")
         if removed is not None:
-            self._settle(removed.decode().partition(" ")[0], None)
+            id = removed.decode().partition(" ")[0]
+            if self._awaited(id, entry):
+                self._settle(id, None)
 
-    def _completed(self, at: int, packed: bytes) -> Outcome:
-        return Outcome(True, 0, at, 0, 0, "", unpack_value(packed, self._queue.codec), None, None, "")
+    def _awaited(self, id: str, entry: Entry) -> bool:
+        wait = self._waits.get(id)
+        return wait is not None and split_id(entry.id) >= wait.since
+
+    def _completed(self, at: int, packed: bytes) -> Settled:
+        try:
+            value = unpack_value(packed, self._queue.codec)
+        except Exception as error:
+            return error
+        return Outcome(True, 0, at, 0, 0, "", value, None, None, "")
 
     def _look_again(self, id: str, fallback: Outcome | None) -> None:
         """The stored outcome says more than the entry: fetch it, if it is still there."""
-        wait = self._waits.get(id)
-        if wait is not None:
-            wait.fallback = fallback
-            self._unchecked[id] = None
-            self._news.set()
+        self._waits[id].fallback = fallback
+        self._unchecked[id] = None
+        self._news.set()
 
 
-class _registered:  # noqa: N801  (used like a function)
-    """Wait inside; whatever did not come is forgotten at the end."""
-
-    def __init__(self, results: Results, jobs: Sequence[JobBase[Any, Any]], limit: float | None) -> None:
-        self._results = results
-        self._taker = results.register(jobs, limit)
-
-    async def __aenter__(self) -> _Taker:
-        return self._taker
-
-    async def __aexit__(self, *_: object) -> None:
-        self._results.unregister(self._taker)
-
-
-def _run(frame: Any, *arguments: bytes | str | int) -> Operation[list[object]]:
+def _run(frame: ScriptFrame, arguments: tuple[str | int, ...]) -> Operation[list[object]]:
     reply = yield Run(frame, arguments)
     return cast("list[object]", reply)
+
+
+def _failed(at: int, failure: Failure) -> Outcome:
+    made = max(failure.attempts_made, 0)
+    return Outcome(False, 0, at, made, made, "", None, failure.reason, failure.error_type, "")
 
 
 def value_of(id: str, settled: Settled) -> object:

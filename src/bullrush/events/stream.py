@@ -61,9 +61,7 @@ class Stream:
 
     async def wait_after(self, id: str, count: int, block: float) -> list[Entry]:
         """Return entries behind this id as soon as there are some; none after `block` seconds."""
-        frame = encode_command(
-            "XREAD", "COUNT", count, "BLOCK", int(block * 1000), "STREAMS", self._key, id
-        )
+        frame = encode_command("XREAD", "COUNT", count, "BLOCK", int(block * 1000), "STREAMS", self._key, id)
         reply = cast("list[tuple[bytes, list[object]]] | None", await self.link.call(frame))
         return [] if not reply else [Entry.from_reply(one) for one in reply[0][1]]
 
@@ -80,7 +78,7 @@ class Stream:
     async def decode_dense(
         self, entries: list[Entry], number: int | None, wanted: frozenset[type[Event]]
     ) -> list[Event]:
-        """Make events of entries that should follow the one of this number (None: any), with a Gap where they do not."""
+        """Make events of entries that should follow the one of this number (None: any); else a Gap."""
         events: list[Event] = []
         dense: list[Entry] = []
         for entry in entries:
@@ -97,7 +95,9 @@ class Stream:
         try:
             needs.note(entry, wanted)
         except Exception as error:
-            logger.warning("entry %s of queue %r is damaged and left out: %s", entry.id, self.keys.queue, error)
+            logger.warning(
+                "entry %s of queue %r is damaged and left out: %s", entry.id, self.keys.queue, error
+            )
             return False
         return True
 

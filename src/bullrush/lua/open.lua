@@ -67,7 +67,7 @@ end
 local sample = redis.call("HRANDFIELD", sessions_key, 20, "WITHVALUES")
 for i = 1, #sample, 2 do
   local was_closed, second = string.match(sample[i + 1], "^(x?)%d+ (%d+)$")
-  if second and time[1] - second > (was_closed == "x" and 3600 or 86400) then
+  if second and not string.find(sample[i], ":", 1, true) and time[1] - second > (was_closed == "x" and 3600 or 86400) then
     redis.call("HDEL", sessions_key, sample[i], sample[i] .. ":a")
   end
 end

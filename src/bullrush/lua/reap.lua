@@ -51,7 +51,7 @@ end
 local left = from - 1
 if #failed > 0 then retain(failed_key, tonumber(ARGV[5]), tonumber(ARGV[6]), 200) end
 if left == 0 then finish_number(number) end
-if total > 0 and meta[3] ~= "off" then
+if total > 0 and (meta[3] ~= "off" or (tonumber(meta[4] or "0") or 0) > now) then
   local fields = { "stalled", table.concat(stalled, " ") }
   if #failed > 0 then fields[3], fields[4] = "crashed", table.concat(failed, " ") end
   publish(fields, #fields[2])

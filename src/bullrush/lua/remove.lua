@@ -37,7 +37,7 @@ else
   forget({ id })
   redis.call("HDEL", plans_key, id)
   redis.call("HDEL", attempts_key, id)
-  if meta[3] ~= "off" and meta[3] ~= "outcomes" then
+  if (meta[3] ~= "off" and meta[3] ~= "outcomes") or (meta[4] and tonumber(meta[4]) > now) then
     publish({ "removed", id .. " " .. state }, #id)
     redis.call("HSET", meta_key, "number", meta[5], "bytes", meta[6])
   end

@@ -1,0 +1,10 @@
+"""bullrush for blocking code: the same without `await`, safe to use from several threads.
+
+with Queue("emails", "redis://localhost") as queue:
+    queue.add("welcome", {"to": "a@b.c"})
+"""
+
+from bullrush.sync.job import Job
+from bullrush.sync.queue import Queue
+
+__all__ = ["Job", "Queue"]
