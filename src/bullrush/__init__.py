@@ -41,7 +41,7 @@ from bullrush.errors import (
     UnsupportedServer,
     WaitForChildren,
 )
-from bullrush.events.kinds import (
+from bullrush.events import (
     Active,
     Added,
     Cleaned,
@@ -56,6 +56,7 @@ from bullrush.events.kinds import (
     Gap,
     Paused,
     Progress,
+    QueueEvents,
     Removed,
     Resumed,
     Retrying,
@@ -86,7 +87,7 @@ from bullrush.queue import Queue
 from bullrush.worker import Worker
 
 # What programs are made of.
-__all__ = ["Bullrush", "Job", "JobBase", "Queue", "Worker"]
+__all__ = ["Bullrush", "Job", "JobBase", "Queue", "QueueEvents", "Worker"]
 
 # Values of options.
 __all__ += [

@@ -12,8 +12,7 @@ import redis.asyncio
 
 from bullrush.connection.address import Address
 from bullrush.connection.link import Link
-from bullrush.connection.sync_link import SyncLink
-from bullrush.connection.sync_link import making as making
+from bullrush.connection.sync_link import SyncLink, making
 from bullrush.errors import InvalidOption
 from bullrush.options import (
     Duration,

@@ -1,7 +1,7 @@
 """The queue as asyncio code sees it.
 
-`make sync` generates `bullrush.sync.Queue` from this file, less the statements that are marked "asyncio only".
-Logic lives in operations and ports.
+`make sync` generates `bullrush.sync.Queue` from this file, less the statements marked "asyncio only": logic
+lives in operations and ports.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, Unpack, 
 
 from bullrush._core.frames import encode_command
 from bullrush._core.producer import JobFactory
-from bullrush.app import Bullrush, making
+from bullrush.app import Bullrush
 from bullrush.connection.port import AsyncPort
+from bullrush.connection.sync_link import making
 from bullrush.errors import (
     AddInterrupted,
     InvalidOption,
@@ -330,7 +331,7 @@ class Queue(Generic[DataT, ResultT]):
         """
         limit = None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
         async for job in self._results_of_queue().as_completed(list(jobs), limit):
-            yield cast("Job[Any, ReturnT]", job)
+            yield job
 
     # Looking.
 

@@ -265,7 +265,27 @@ class World:
         self.wire.command("CONFIG", "SET", "maxmemory", "0")
         restores = [("RESTORE", key, 0, dump) for key, dump in self.copy.dumps.items()]
         self.wire.commands(("UNLINK", *self.all_keys()), *restores)
+        self._shift(self.now - self.copy.now)
         self.failovers += 1
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass for everybody: the clients' clocks go on, and what the server has dated comes nearer."""
+        self.note(f"{seconds:g} s pass")
+        self.now += seconds
+        self._shift(seconds)
+
+    def _shift(self, seconds: float) -> None:
+        """The server's clock cannot be turned, so its dates are: leases and due times."""
+        names = ("workers", "delayed")
+        found = self.wire.commands(*[("ZRANGE", self.keys[name], 0, -1, "WITHSCORES") for name in names])
+        moves: list[tuple[Argument, ...]] = []
+        for name, factor, flat in zip(names, (1, 4096), found, strict=True):
+            assert isinstance(flat, list)
+            for member, score in zip(flat[::2], flat[1::2], strict=True):
+                if float(score):
+                    moves.append(("ZADD", self.keys[name], "XX", int(float(score)) - int(seconds * 1000) * factor, member))
+        if moves:
+            self.wire.commands(*moves)
 
     def obliterate(self) -> None:
         """Another client removes the queue."""

@@ -40,6 +40,7 @@ cdef class Session:
     cdef public object after
     cdef bint touched
     cdef object _unknown
+    cdef set _unloaded
     cdef object _history
     cdef bint _draining
     cdef double _not_before

@@ -62,6 +62,7 @@ cdef class Session:
         self.fatal = None
         self.want_reconnect = False
         self._unknown = deque()
+        self._unloaded = set()          # kinds of calls whose script the server does not have
         self._history = deque(maxlen=HISTORY)
         self._draining = False
         self._not_before = 0.0
@@ -105,6 +106,7 @@ cdef class Session:
         call.number = self.sent
         call.sent_at = now
         call.tries += 1
+        call.by_text = call.kind in self._unloaded
         self.inflight.append(call)
         return self._encode(call)
 
@@ -133,6 +135,7 @@ cdef class Session:
         else:
             self.applied = call.number
             self._pause = 0.0
+            self._unloaded.discard(call.kind)
             self._applied(call, reply, now)
 
     cdef _receive_open(self, object reply, double now):
@@ -173,7 +176,7 @@ cdef class Session:
         cdef str code = error_code(reply)
         cdef Verdict verdict
         if code == "NOSCRIPT":
-            call.by_text = True
+            self._unloaded.add(call.kind)
         elif code == "ORDER" and self._draining:
             pass
         elif code in LATER or code in ELSEWHERE:

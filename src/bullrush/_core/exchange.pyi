@@ -10,6 +10,9 @@ from bullrush._core.session import Call, Session
 from bullrush.errors import CodecError
 from bullrush.options import Keep
 
+def split_bulks(packed: bytes) -> list[bytes]:
+    """Take packed arguments apart again."""
+
 class ExchangeCall(Call):
     """One exchange: the outcomes it carries, and what it asks for."""
 
@@ -146,6 +149,12 @@ class Exchange(Session):
 
     def take_broken(self) -> list[tuple[JobBase[Any, Any], CodecError]]:
         """Return the claimed jobs whose record cannot be decoded, with the error, once."""
+
+    def take_stale(self) -> list[JobBase[Any, Any]]:
+        """For another thread, while the loop does not turn: take jobs that wait for their start too long."""
+
+    def element_of(self, job: JobBase[Any, Any]) -> bytes:
+        """Return the list element of a job that goes back to the head of its line."""
 
     def server_now(self) -> int:
         """Return the server's clock as estimated from its last reply, in ms."""

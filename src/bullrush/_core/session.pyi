@@ -28,6 +28,8 @@ class SessionState(IntEnum):
 class Call:
     """One numbered call in flight."""
 
+    failures: int
+
     @property
     def number(self) -> int:
         """Its number in the session; 0 for `open`."""

@@ -148,7 +148,7 @@ class SyncLink:
     # Following.
 
     def _follow(self, done: Callable[[], object], left: float) -> None:
-        """Sleep until served or made the leader, who also gives up what is overdue: it knows what was sent."""
+        """Sleep until served or made leader. Overdue requests the leader gives up: it knows what was sent."""
         baton: SimpleQueue[None] = SimpleQueue()
         self._followers[baton] = done
         try:

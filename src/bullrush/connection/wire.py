@@ -84,7 +84,7 @@ class Wire:
         return bool(self._expected) and now - self._moved_at > limit
 
     def _calling(self, call: Callable[[], object]) -> object:
-        """A socket closed inside a call would leave its number to another one, and the call would go on there."""
+        """A socket closed inside a call would leave its number to another, and the call would go on there."""
         self._in_call = True
         try:
             return call()

@@ -14,8 +14,8 @@ from bullrush._core.session import ReplyError
 from bullrush.errors import ConnectionLost, InvalidOption, InvalidOptionType
 from bullrush.events.cursor import Cursor, check_event_id, split_event_id
 from bullrush.events.kinds import EVENT_KINDS, Event, Gap
-from bullrush.events.reader import Batch, Reader, reader_of, split_id
-from bullrush.events.stream import START, Stream
+from bullrush.events.reader import Batch, Reader, reader_of
+from bullrush.events.stream import START, Stream, split_id
 from bullrush.queue import Queue
 
 if TYPE_CHECKING:

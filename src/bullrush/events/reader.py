@@ -14,7 +14,7 @@ from bullrush.connection.link import Link
 from bullrush.errors import ConnectionLost
 from bullrush.events.entries import Entry
 from bullrush.events.kinds import Event, Gap
-from bullrush.events.stream import START, End, Stream
+from bullrush.events.stream import START, End, Stream, split_id
 
 if TYPE_CHECKING:
     from bullrush.codec import Codec
@@ -154,12 +154,6 @@ class Reader:
 
 def _before(id: str, other: str) -> bool:
     return split_id(id) < split_id(other)
-
-
-def split_id(id: str) -> tuple[int, int]:
-    """Return a stream id as two numbers that compare."""
-    ms, _, sequence = id.partition("-")
-    return int(ms), int(sequence or 0)
 
 
 def _at(id: str) -> int:

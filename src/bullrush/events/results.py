@@ -1,37 +1,26 @@
 """Waiting for results: pushed by the event stream, never polled, one subscription for all waits of a queue.
 
-The order of steps is the promise. A wait is registered first. Then workers are told that somebody listens, so
-that outcomes are published whole whatever the mode of events; the reader stands behind a fixed entry; and only
-then is looked at what is stored. So a job that finishes after the wait began is met by the reader, by the look,
-or, when it finished in between and was evicted, in the stream from the moment it was added.
+The order of steps is the promise. A wait is registered first. Then workers are told that somebody listens,
+so that outcomes are published whole whatever the mode of events; the reader stands behind a fixed entry; and
+only then is looked at what is stored. So a job that finishes after the wait began is met by the reader, by
+the look, or, when it finished in between and was evicted, in the stream from the moment it was added.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from bullrush._core.session import ReplyError
-from bullrush.errors import (
-    ConnectionLost,
-    InvalidOption,
-    JobCancelled,
-    JobCrashed,
-    JobExpired,
-    JobFailed,
-    JobRemoved,
-    JobTimedOut,
-    ResultTimeout,
-    ServerError,
-)
+from bullrush.errors import ConnectionLost, InvalidOption, ServerError
 from bullrush.events.entries import LARGE, Entry, Failure, crash, unpack_value
 from bullrush.events.kinds import Event
-from bullrush.events.reader import Batch, Reader, reader_of, split_id
-from bullrush.events.stream import START, End, Stream
+from bullrush.events.reader import Batch, Reader, reader_of
+from bullrush.events.stream import START, End, Stream, split_id
+from bullrush.events.waits import Settled, Taker, Wait, load_settled, value_of
 from bullrush.operations.outcomes import Outcome, read_outcome
 from bullrush.operations.requests import Operation, Run, script_frame
 
@@ -42,8 +31,6 @@ if TYPE_CHECKING:
     from bullrush.queue import Queue
 
 ReturnT = TypeVar("ReturnT")
-# None: the job is gone, and nobody knows how it ended.
-Settled: TypeAlias = "Outcome | Exception | None"
 
 LISTEN_MS: Final = 60_000
 RENEWAL: Final = 20.0
@@ -54,56 +41,6 @@ ENTRIES: Final = 1000
 PAUSE: Final = 0.02
 # A job whose adding is unknown finished at most so long before the wait was registered with the server.
 LOOK_BACK_MS: Final = 5_000
-_FAILURES: Final[dict[str, type[JobFailed]]] = {
-    kind.__name__: kind for kind in (JobCancelled, JobExpired, JobTimedOut, JobCrashed)
-}
-
-
-class _Wait:
-    """A job that somebody waits for."""
-
-    __slots__ = ("fallback", "since", "takers")
-
-    def __init__(self, since: str) -> None:
-        self.takers: list[_Taker] = []
-        # Where in the stream its outcome may be: what stands before it is of another job of that id.
-        self.since = split_id(since)
-        # What the stream said of its end; the stored outcome says more, while it is there.
-        self.fallback: Settled = None
-
-
-class _Taker:
-    """One call of `wait`, `wait_all` or `as_completed`: it takes the outcomes of its jobs as they come."""
-
-    def __init__(self, limit: float | None) -> None:
-        loop = asyncio.get_running_loop()
-        self._deadline = None if limit is None else loop.time() + limit
-        self._limit = limit
-        self._fresh: deque[tuple[str, Settled]] = deque()
-        self._news = asyncio.Event()
-        self.missing: dict[str, None] = {}
-
-    def take(self, id: str, settled: Settled) -> None:
-        """Take the outcome of one job."""
-        if id in self.missing:
-            del self.missing[id]
-            self._fresh.append((id, settled))
-            self._news.set()
-
-    async def next(self) -> tuple[str, Settled]:
-        """Return the next outcome; raises ResultTimeout."""
-        while not self._fresh:
-            self._news.clear()
-            try:
-                async with asyncio.timeout_at(self._deadline):
-                    await self._news.wait()
-            except TimeoutError:
-                id = next(iter(self.missing))
-                others = f" ({len(self.missing):,} of the jobs have not)" if len(self.missing) > 1 else ""
-                raise ResultTimeout(
-                    f"job {id} has not finished within {self._limit:g} s{others}; it goes on", job_id=id
-                ) from None
-        return self._fresh.popleft()
 
 
 class Results:
@@ -115,7 +52,7 @@ class Results:
         self._start_afresh()
 
     def _start_afresh(self) -> None:
-        self._waits: dict[str, _Wait] = {}
+        self._waits: dict[str, Wait] = {}
         self._unchecked: dict[str, None] = {}
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -145,18 +82,22 @@ class Results:
         by_id: dict[str, list[Job[Any, ReturnT]]] = {}
         for job in jobs:
             by_id.setdefault(job.id, []).append(job)
-        async for id, settled in self.settled(jobs, limit):
-            for job in by_id[id]:
-                load_settled(job, settled)
-                yield job
+        async for outcomes in self.settled(jobs, limit):
+            for id, settled in outcomes:
+                for job in by_id[id]:
+                    load_settled(job, settled)
+                    yield job
 
     async def settled(
         self, jobs: Sequence[JobBase[Any, Any]], limit: float | None
-    ) -> AsyncIterator[tuple[str, Settled]]:
-        """Yield ids and outcomes as they come."""
+    ) -> AsyncGenerator[list[tuple[str, Settled]], None]:
+        """Yield ids and outcomes as they come, those that came together in one list."""
         async with self._registered(jobs, limit) as taker:
-            for _ in range(len(taker.missing)):
-                yield await taker.next()
+            missing = len(taker.missing)
+            while missing:
+                outcomes = await taker.next_all()
+                missing -= len(outcomes)
+                yield outcomes
 
     async def close(self) -> None:
         """End all waits, with ConnectionLost."""
@@ -170,14 +111,14 @@ class Results:
 
     # Registering.
 
-    def register(self, jobs: Sequence[JobBase[Any, Any]], limit: float | None) -> _Taker:
+    def register(self, jobs: Sequence[JobBase[Any, Any]], limit: float | None) -> Taker:
         """Note who waits for what, and see that it is looked for."""
         if self._loop is not asyncio.get_running_loop():
             self._loop = asyncio.get_running_loop()
             self._start_afresh()
         for job in jobs:
             self._check(job)
-        taker = _Taker(limit)
+        taker = Taker(limit)
         now = f"{max(0, self._queue._now() - LOOK_BACK_MS)}-0"
         for job in jobs:
             self._register_one(job, taker, now)
@@ -187,7 +128,7 @@ class Results:
     @asynccontextmanager
     async def _registered(
         self, jobs: Sequence[JobBase[Any, Any]], limit: float | None
-    ) -> AsyncIterator[_Taker]:
+    ) -> AsyncIterator[Taker]:
         """Wait inside; whatever did not come is forgotten at the end."""
         taker = self.register(jobs, limit)
         try:
@@ -203,18 +144,18 @@ class Results:
         if not job.id:
             raise InvalidOption(f"job {job.name!r} has no id: it was not added")
 
-    def _register_one(self, job: JobBase[Any, Any], taker: _Taker, now: str) -> None:
+    def _register_one(self, job: JobBase[Any, Any], taker: Taker, now: str) -> None:
         if job.id in taker.missing:
             return
         taker.missing[job.id] = None
         wait = self._waits.get(job.id)
         if wait is None:
             added: bytes | None = job._stream_id
-            wait = self._waits[job.id] = _Wait(now if not added else added.decode())
+            wait = self._waits[job.id] = Wait(now if not added else added.decode())
         wait.takers.append(taker)
         self._unchecked[job.id] = None
 
-    def unregister(self, taker: _Taker) -> None:
+    def unregister(self, taker: Taker) -> None:
         """Forget what somebody waited for and did not get."""
         for id in taker.missing:
             wait = self._waits.get(id)
@@ -442,39 +383,3 @@ def _run(frame: ScriptFrame, arguments: tuple[str | int, ...]) -> Operation[list
 def _failed(at: int, failure: Failure) -> Outcome:
     made = max(failure.attempts_made, 0)
     return Outcome(False, 0, at, made, made, "", None, failure.reason, failure.error_type, "")
-
-
-def value_of(id: str, settled: Settled) -> object:
-    """Return the value of a completed job; raise what became of any other."""
-    if settled is None:
-        raise JobRemoved(f"job {id} was removed, or finished and its outcome is no longer kept", job_id=id)
-    if isinstance(settled, Exception):
-        raise settled
-    if settled.completed:
-        return settled.value
-    kind = _FAILURES.get(settled.error_type or "", JobFailed)
-    raise kind(
-        f"job {id} failed: {settled.error_type}: {settled.reason}",
-        job_id=id,
-        reason=settled.reason or "",
-        error_type=settled.error_type or "",
-        stacktrace=settled.stack.splitlines(),
-        attempts_made=settled.attempts_made,
-    )
-
-
-def load_settled(job: JobBase[Any, Any], settled: Settled) -> None:
-    """Fill a job with its outcome; raises JobRemoved when that is lost, and what made it unreadable."""
-    if settled is None or isinstance(settled, Exception):
-        value_of(job.id, settled)
-        return
-    job._load(
-        outcome=(settled.value, settled.reason, settled.error_type, settled.stack),
-        progress=job.progress,
-        state="completed" if settled.completed else "failed",
-        worker=settled.worker or None,
-        processed=settled.processed,
-        finished=settled.finished,
-    )
-    if settled.attempts_started:
-        job._count(settled.attempts_made, settled.attempts_started)

@@ -114,6 +114,12 @@ class Stream:
         return Found(heads, outcomes)
 
 
+def split_id(id: str) -> tuple[int, int]:
+    """Return a stream id as two numbers that compare."""
+    ms, _, sequence = id.partition("-")
+    return int(ms), int(sequence or 0)
+
+
 def gap_before(entry: Entry, number: int | None, queue: str) -> Gap:
     """Say that entries are missing before this one; how many, where the numbers tell."""
     missed = None if number is None or entry.number <= number else entry.number - number - 1

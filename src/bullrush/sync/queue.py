@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, cast
 
 from bullrush._core.frames import encode_command
 from bullrush._core.producer import JobFactory
-from bullrush.app import Bullrush, making
+from bullrush.app import Bullrush
+from bullrush.connection.sync_link import making
 from bullrush.connection.sync_port import SyncPort
 from bullrush.errors import AddInterrupted, InvalidOption, InvalidOptionType, JobIsActive, NotPaused
 from bullrush.job import DataT, ResultT, load_snapshot
@@ -271,7 +272,7 @@ class Queue(Generic[DataT, ResultT]):
         """
         limit = None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
         for job in self._results_of_queue().as_completed(list(jobs), limit):
-            yield cast("Job[Any, ReturnT]", job)
+            yield job
 
     # Looking.
 

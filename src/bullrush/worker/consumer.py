@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 
 class Consumer(Generic[DataT]):
-    """Take jobs and settle each by hand: `job.complete(value)`, `job.fail(error)`, `job.release()`, `job.retry_later(delay)`.
+    """Take jobs and settle each by hand: `job.complete(value)`, `job.fail(error)`, `job.release()`,
+    `job.retry_later(delay)`.
 
-    `prefetch` is how many jobs are held at a time, fetched ones included. The lease of all of them is renewed until they are
-    settled. Leaving `async with` gives back what was fetched and not settled, uncharged.
+    `prefetch` is how many jobs are held at a time, fetched ones included. The lease of all of them is renewed
+    until they are settled. Leaving `async with` gives back what was fetched and not settled, uncharged.
     """
 
     def __init__(
@@ -110,7 +111,9 @@ class Consumer(Generic[DataT]):
 
     def _entered(self) -> _Hands:
         if self._hands is None:
-            raise InvalidOption(f"enter the consumer of queue {self.queue.name!r} first: `async with consumer:`")
+            raise InvalidOption(
+                f"enter the consumer of queue {self.queue.name!r} first: `async with consumer:`"
+            )
         return self._hands
 
 

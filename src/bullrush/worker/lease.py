@@ -1,4 +1,6 @@
-"""The lease keeper: renews from a thread, so that a handler that blocks the loop does not lose its jobs to another worker."""
+"""The lease keeper: renews from a thread, so that a handler that blocks the loop does not lose its jobs to
+another worker.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import redis
 from redis.exceptions import RedisError
 
+from bullrush.errors import BullrushError
 from bullrush.scripts import load
 
 if TYPE_CHECKING:
@@ -23,13 +26,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bullrush")
 
 LOOK = 0.1
-# A loop that has not turned for that long is blocked by a handler: what waits for its start is better off elsewhere.
+# A loop that has not turned for that long is blocked by a handler: what waits for its start is better off
+# elsewhere.
 BLOCKED = 0.25
 PAGE = 200
 
 
 class LeaseKeeper:
-    """A thread with a connection of its own. An exchange within a quarter of the lease makes its renewal unnecessary."""
+    """A thread with a connection of its own.
+
+    An exchange within a quarter of the lease makes its renewal unnecessary.
+    """
 
     def __init__(
         self,
@@ -69,13 +76,16 @@ class LeaseKeeper:
         while not self._stop.wait(LOOK):
             try:
                 self._look(time.monotonic())
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, BullrushError) as error:
                 logger.debug("renewing the lease failed, it is tried again: %s", error)
                 self._disconnect()
         self._disconnect()
 
     def _look(self, now: float) -> None:
-        if now - self._exchange.renewed_at >= self._exchange.lease / 4000 and self._healthy(now):
+        renewed_at = self._exchange.renewed_at
+        if not renewed_at:
+            return  # not registered yet
+        if now - renewed_at >= self._exchange.lease / 4000 and self._healthy(now):
             self._renew(now)
         if now - self.heartbeat > BLOCKED:
             jobs = self._exchange.take_stale()
@@ -83,25 +93,34 @@ class LeaseKeeper:
                 self._give_back(jobs)
 
     def _give_back(self, jobs: list[JobBase]) -> None:
-        """The loop does not turn: what was claimed and cannot start goes back, under a session of this connection's own."""
+        """The loop does not turn: what was claimed and cannot start goes back, under a session of this
+        connection's own.
+        """
         number = self._exchange.number
         held = (self._keys.held(number.decode()),)
         session = os.urandom(8).hex()
         opening, exchange = load("open"), load("exchange")
         keys = opening.names(self._keys, held)
-        self._command("EVAL", opening.source, len(keys), *keys, session, "", 0, "", self._codec_name, "", "", "", "", "")
+        self._command(
+            "EVAL", opening.source, len(keys), *keys, session, "", 0, "", self._codec_name, "", "", "", "", ""
+        )
         keys = exchange.names(self._keys, held)
         for n, start in enumerate(range(0, len(jobs), PAGE), 1):
             page = jobs[start : start + PAGE]
             head = (session, n, number, self._exchange.lease, 0, 0, 0, 0, -1, -1, 0, len(page), 0)
-            outcomes = [part for job in page for part in ("b", job.id, self._exchange.element_of(job), "", "")]
+            outcomes = [
+                part for job in page for part in ("b", job.id, self._exchange.element_of(job), "", "")
+            ]
             self._command("EVAL", exchange.source, len(keys), *keys, *head, *outcomes)
 
     def _healthy(self, now: float) -> bool:
         """Past `hang_limit` without a turn of the loop the process counts as hung, and its jobs go to others."""
         hung = now - self.heartbeat > self._hang_limit
         if hung and not self._hung:
-            logger.error("the event loop has not turned for %.0f s (hang_limit): the lease is not renewed", now - self.heartbeat)
+            logger.error(
+                "the event loop has not turned for %.0f s (hang_limit): the lease is not renewed",
+                now - self.heartbeat,
+            )
         self._hung = hung
         return not hung
 
@@ -133,7 +152,8 @@ class LeaseKeeper:
 
     def _command(self, *arguments: bytes | str | int) -> object:
         if self._connection is None:
-            self._connection = self._address.sync_connection(socket_timeout=self._exchange.lease / 4000)
+            address = self._address.resolve()
+            self._connection = address.sync_connection(socket_timeout=self._exchange.lease / 4000)
             self._connection.connect()
         self._connection.send_command(*arguments)
         return cast("object", self._connection.read_response())

@@ -1,8 +1,8 @@
 """The reaper: takes the jobs of workers that two looks found dead.
 
-Two looks by this worker, at least half a lease apart on its own clock and with answered calls in between, at the same number with
-the same deadline. The script then does nothing unless the deadline is still exactly that. So neither a clock that jumps nor a
-server that stopped makes a live worker lose its jobs.
+Two looks by this worker, at least half a lease apart on its own clock and with answered calls in between, at
+the same number with the same deadline. The script then does nothing unless the deadline is still exactly
+that. So neither a clock that jumps nor a server that stopped makes a live worker lose its jobs.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Reaper:
     async def reap(self, number: bytes, deadline: bytes) -> None:
         """Return the jobs of a dead number, page by page."""
         try:
-            host = cast("bytes | None", await self._link.call(encode_command("HGET", self._keys["hosts"], number)))
+            host = cast(
+                "bytes | None", await self._link.call(encode_command("HGET", self._keys["hosts"], number))
+            )
             frame = script_frame("reap", self._keys, (self._keys.held(number.decode()),))
             arguments = (number, deadline, PAGE, max_crashes_of(host), FAILED_KEPT, -1)
             left = 1

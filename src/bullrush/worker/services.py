@@ -1,4 +1,7 @@
-"""What a running worker consists of, from its registration to its retirement: services, each with one duty."""
+"""What a running worker consists of, from its registration to its retirement.
+
+Services, each with one duty.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,16 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from bullrush._core.dispatch import Route
 from bullrush._core.exchange import Exchange
 from bullrush._core.session import ReplyError
 from bullrush.connection.link import Link
-from bullrush.errors import BullrushError, ConnectionLost, LeaseLost
+from bullrush.errors import BullrushError, CodecError, ConnectionLost, LeaseLost
 from bullrush.job import Job, JobBase
-from bullrush.operations.requests import read, script_frame
+from bullrush.operations.requests import Argument, read, script_frame
 from bullrush.options import Keep, WorkerSettings
 from bullrush.worker.lease import LeaseKeeper
 from bullrush.worker.listeners import Listeners
@@ -46,8 +49,16 @@ class Starter(Protocol):
     context: object
     on_active: Callable[[JobBase], object] | None
     on_completed: Callable[[JobBase, object], object] | None
-    waits: Histogram
-    runs: Histogram
+
+    @property
+    def waits(self) -> Histogram:
+        """µs from due to started."""
+        ...
+
+    @property
+    def runs(self) -> Histogram:
+        """µs that completed jobs ran."""
+        ...
 
     def after_replies(self) -> None:
         """Go on after a batch of replies."""
@@ -187,7 +198,9 @@ class Services:
         """Plain completions call Python only where somebody listens."""
         wants, emit = self._listeners.wants, self._listeners.emit
         self.dispatcher.on_active = (lambda job: emit("active", job)) if wants("active") else None
-        self.dispatcher.on_completed = (lambda job, value: emit("completed", job, value)) if wants("completed") else None
+        self.dispatcher.on_completed = (
+            (lambda job, value: emit("completed", job, value)) if wants("completed") else None
+        )
 
     async def abandon(self) -> None:
         """Undo a start that failed."""
@@ -230,7 +243,9 @@ class Services:
         return True
 
     def _give_back(self) -> None:
-        """What was claimed and not started returns to the head, the last one first, so that the order is kept."""
+        """What was claimed and not started returns to the head, the last one first, so that the order is
+        kept.
+        """
         exchange = self.exchange
         for job in [*exchange.ready, *exchange.unconfirmed][::-1]:
             exchange.release(job)
@@ -274,23 +289,29 @@ class Services:
     @property
     def stats(self) -> Stats:
         """Counts and latencies since the start."""
-        return Stats(self.exchange.claimed_total, self.exchange.settled_total, self.exchange.calls, self.dispatcher.waits, self.dispatcher.runs)
+        return Stats(
+            self.exchange.claimed_total,
+            self.exchange.settled_total,
+            self.exchange.calls,
+            self.dispatcher.waits,
+            self.dispatcher.runs,
+        )
 
     # What the dispatcher asks (its policy).
 
-    def failed(self, job: Job, error: BaseException, cancel_reason: str | None) -> None:
+    def failed(self, job: JobBase, error: BaseException, cancel_reason: str | None) -> None:
         """See Settler."""
         self.settler.failed(job, error, cancel_reason)
 
-    def broken(self, job: Job, error: BullrushError) -> None:
+    def broken(self, job: JobBase, error: CodecError) -> None:
         """See Settler."""
-        self.settler.broken(job, error)  # type: ignore[arg-type]
+        self.settler.broken(job, error)
 
-    def unhandled(self, job: Job) -> None:
+    def unhandled(self, job: JobBase) -> None:
         """See Settler."""
         self.settler.unhandled(job)
 
-    def awaitable(self, job: Job, value: Any) -> None:
+    def awaitable(self, job: JobBase, value: Awaitable[object]) -> None:
         """See Settler."""
         self.settler.awaitable(job, value)
 
@@ -312,13 +333,17 @@ class Services:
         self._was_dry = exchange.dry
 
     def notice(self) -> None:
-        """Look at what happens rarely: a lost lease, late outcomes, leases that seem dead, claims whose reply was lost."""
+        """Look at what happens rarely: a lost lease, late outcomes, leases that seem dead, claims whose reply
+        was lost.
+        """
         exchange = self.exchange
         if exchange.lease_lost:
             self._lease_lost()
             return
         for id in exchange.take_refused():
-            logger.warning("the outcome of job %s came too late: it is held by another worker or was removed", id)
+            logger.warning(
+                "the outcome of job %s came too late: it is held by another worker or was removed", id
+            )
         expired = exchange.take_expired()
         if expired:
             self._reaper.notice(expired, exchange.number)
@@ -330,9 +355,11 @@ class Services:
         exchange, keys = self.exchange, self._keys
         while exchange.unseen:
             ids = exchange.unseen[:100]
-            frames = read(*[("HMGET", keys[name], *ids) for name in ("jobs", "attempts", "plans")]).frames
+            commands: list[tuple[Argument, ...]] = [
+                ("HMGET", keys[name], *ids) for name in ("jobs", "attempts", "plans")
+            ]
             try:
-                replies = cast("list[list[bytes | None]]", await self._link.call_all(frames))
+                replies = cast("list[list[bytes | None]]", await self._link.call_all(read(*commands).frames))
             except (ConnectionLost, ReplyError):
                 return
             exchange.adopt(ids, *replies)
@@ -364,7 +391,9 @@ class Services:
     # Deadlines, ten times a second (see Link).
 
     def tick(self, now: float) -> bool:
-        """Say that the loop turns, look for dead workers every quarter of a lease, give back what was hoarded."""
+        """Say that the loop turns, look for dead workers every quarter of a lease, give back what was
+        hoarded.
+        """
         self._keeper.heartbeat = now
         if now - self._looked_at >= self._settings.lease / 4000:
             self._looked_at = now

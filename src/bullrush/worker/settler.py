@@ -7,7 +7,7 @@ import inspect
 import random
 import threading
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
 from bullrush._core.codec import encode
@@ -48,9 +48,8 @@ class Settler:
 
     def failed(self, job: JobBase, error: BaseException, cancel_reason: str | None) -> None:
         """An attempt ended with an error: the handler's, a cancellation, or a value that cannot be stored."""
-        if isinstance(error, asyncio.CancelledError) and cancel_reason in (SHUTDOWN, LEASE_LOST):
-            self.exchange.release(job)
-        elif isinstance(error, KeyboardInterrupt | SystemExit):
+        stopped = isinstance(error, asyncio.CancelledError) and cancel_reason in (SHUTDOWN, LEASE_LOST)
+        if stopped or isinstance(error, KeyboardInterrupt | SystemExit):
             self.exchange.release(job)
         elif isinstance(error, HandlerSignal):
             self._signalled(job, error)
@@ -71,7 +70,7 @@ class Settler:
         return 0 if signal.delay is None else duration_ms(signal.delay, "delay")
 
     def _attempt_failed(self, job: JobBase, error: BaseException) -> None:
-        final = isinstance(error, (CodecError, PayloadTooLarge)) or isinstance(error, self._settings.never_retry)
+        final = isinstance(error, (CodecError, PayloadTooLarge, *self._settings.never_retry))
         if final or job.is_last_attempt:
             self._fail(job, error)
             return
@@ -86,7 +85,10 @@ class Settler:
     def _ask_strategy(self, job: JobBase, error: BaseException, name: str) -> None:
         strategy = self._settings.backoffs.get(name)
         if strategy is None:
-            self._fail(job, InvalidOption(f"backoff strategy {name!r} is unknown to this worker: give it in backoffs="))
+            self._fail(
+                job,
+                InvalidOption(f"backoff strategy {name!r} is unknown to this worker: give it in backoffs="),
+            )
             return
         try:
             wait = strategy(job.attempts_made + 1, error)
@@ -108,7 +110,7 @@ class Settler:
         if wait is None:
             self._fail(job, error)
         else:
-            self._retry(job, error, duration_ms(wait, "what the backoff strategy returned"))  # type: ignore[arg-type]
+            self._retry(job, error, duration_ms(wait, "what the backoff strategy returned"))
 
     def _retry(self, job: JobBase, error: BaseException, delay: int) -> None:
         reason, kind, stack = describe(error, job.settings.stack_trace_limit)
@@ -183,11 +185,11 @@ class Sink:
         """Pass a log line on."""
         self._on_loop(self.exchange.log, job, line)
 
-    def _on_loop(self, call: object, job: JobBase, packed: bytes) -> None:
+    def _on_loop(self, call: Callable[[JobBase, bytes], None], job: JobBase, packed: bytes) -> None:
         if threading.get_ident() == self._thread:
-            call(job, packed)  # type: ignore[operator]
+            call(job, packed)
         else:
-            self._loop.call_soon_threadsafe(call, job, packed)  # type: ignore[arg-type]
+            self._loop.call_soon_threadsafe(call, job, packed)
 
 
 def describe(error: BaseException, stack_lines: int | None) -> tuple[str, str, str]:

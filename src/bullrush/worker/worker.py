@@ -1,4 +1,7 @@
-"""The worker of one queue: claims jobs, runs handlers, settles. It owns services and lets each do its one duty."""
+"""The worker of one queue: claims jobs, runs handlers, settles.
+
+It owns services and lets each do its one duty.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +53,9 @@ IDLE_LOOK = 0.02
 class Worker:
     """Process the jobs of a queue with a handler, or with one for each name.
 
-    `async def` handlers run on the loop and get `bullrush.Job`, `def` handlers run in threads and get `bullrush.sync.Job`;
-    `concurrency` of them at a time. Use it as `async with`, or with `run` or `run_forever`. The constructor does no I/O.
+    `async def` handlers run on the loop and get `bullrush.Job`, `def` handlers run in threads and get
+    `bullrush.sync.Job`; `concurrency` of them at a time. Use it as `async with`, or with `run` or
+    `run_forever`. The constructor does no I/O.
     """
 
     @overload
@@ -96,8 +100,6 @@ class Worker:
         )
         self._listeners = Listeners()
         self._concurrency = self.settings.concurrency
-        self._exchange: Exchange | None = None
-        self._task: asyncio.Task[None] | None = None
         self._stop: asyncio.Event | None = None
         self._paused = False
         self._started = False
@@ -134,11 +136,16 @@ class Worker:
     def on(self, event: WorkerEvent, listener: Callable[..., object] | None = None, /) -> object:
         """Call a function on an event of this worker: `worker.on("failed", f)`, or as a decorator.
 
-        Listeners run on the loop; one that raises is logged and changes nothing. `failed` means for good; an attempt that
-        another one follows is `retrying`.
+        Listeners run on the loop; one that raises is logged and changes nothing. `failed` means for good; an
+        attempt that another one follows is `retrying`.
         """
         if listener is None:
-            return lambda function: (self._add_listener(event, function), function)[1]
+
+            def register(function: Callable[..., object]) -> Callable[..., object]:
+                self._add_listener(event, function)
+                return function
+
+            return register
         self._add_listener(event, listener)
         return None
 
@@ -164,7 +171,10 @@ class Worker:
             raise fatal
 
     async def run(self, *, until_idle: bool = False) -> None:
-        """Work until closed or cancelled, or until nothing is left to do. Inside `async with` it only waits."""
+        """Work until closed or cancelled, or until nothing is left to do.
+
+        Inside `async with` it only waits.
+        """
         own = self._running_services is None
         if own:
             await self._start()
@@ -182,7 +192,10 @@ class Worker:
             raise fatal
 
     def run_forever(self, *, until_idle: bool = False) -> None:
-        """Work from blocking code, on a loop of its own. SIGINT and SIGTERM close gracefully, a second one at once."""
+        """Work from blocking code, on a loop of its own.
+
+        SIGINT and SIGTERM close gracefully, a second one at once.
+        """
         from bullrush.worker.running import run_workers_forever
 
         run_workers_forever([self], until_idle=until_idle)
@@ -201,19 +214,25 @@ class Worker:
         self._running_services = services
 
     def _make_services(self) -> Services:
-        services = Services(self.queue, self.settings, self._listeners, self._route, self._routes, self._concurrency)
+        services = Services(
+            self.queue, self.settings, self._listeners, self._route, self._routes, self._concurrency
+        )
         services.on_fatal = self._die
-        services.dispatcher = Dispatcher(services.exchange, services, self._route, self._routes, services.loop)
+        services.dispatcher = Dispatcher(
+            services.exchange, services, self._route, self._routes, services.loop
+        )
         services.exchange.claiming = not self._paused
         return services
 
     async def close(self, *, timeout: Duration | None = None, force: bool = False) -> None:
         """Stop claiming, let running jobs end, settle, and leave. What was claimed and not started goes back.
 
-        After `timeout` what still runs is cancelled and given back without charge; `force` does so at once. Ends within 10 s
-        when Redis is away; the lease then lapses by itself.
+        After `timeout` what still runs is cancelled and given back without charge; `force` does so at once.
+        Ends within 10 s when Redis is away; the lease then lapses by itself.
         """
-        limit = 0.0 if force else None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
+        limit = (
+            0.0 if force else None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
+        )
         services, self._running_services = self._running_services, None
         if services is not None:
             await services.close(limit)
@@ -250,7 +269,10 @@ class Worker:
         self._listeners.emit("resumed")
 
     async def wait_idle(self, timeout: Duration | None = None) -> None:
-        """Wait until nothing is waiting, prioritized, due or active in the queue; raises TimeoutError after `timeout`."""
+        """Wait until nothing is waiting, prioritized, due or active in the queue.
+
+        Raises TimeoutError after `timeout`.
+        """
         limit = None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
         async with asyncio.timeout(limit):
             while self._running_services is not None and not await self._is_idle():
@@ -265,7 +287,9 @@ class Worker:
         if not services.quiet:
             return False
         port = self.queue._port
-        counts = await port.run(job_operations.get_counts(self.queue.keys, ("waiting", "prioritized", "active")))
+        counts = await port.run(
+            job_operations.get_counts(self.queue.keys, ("waiting", "prioritized", "active"))
+        )
         if any(counts.values()):
             return False
         return not await port.run(control.is_due(self.queue.keys, int(services.exchange.server_now())))
@@ -275,7 +299,8 @@ class Worker:
     @property
     def jobs(self) -> list[Job[Any, Any]]:
         """The jobs that run here now."""
-        return [] if self._running_services is None else list(self._running_services.exchange.running_jobs)
+        services = self._running_services
+        return [] if services is None else cast("list[Job[Any, Any]]", list(services.exchange.running_jobs))
 
     @property
     def is_running(self) -> bool:
