@@ -1,11 +1,11 @@
-"""Run the campaign and report: `python -m examples.email_campaign`. Ends with 1 if a message is missing or came twice."""
+"""Run an e-mail campaign and report; the exit code is 1 if a message is missing or arrived twice."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,14 +24,19 @@ from examples.email_campaign.report import Result, print_report, problems
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m examples.email_campaign", description=__doc__)
     parser.add_argument("--recipients", type=int, default=20_000, help="how many (default: 20000)")
-    parser.add_argument("--url", help="a Redis or Valkey server (default: an embedded one, for this run only)")
-    parser.add_argument("--lose", type=int, default=0, help=argparse.SUPPRESS)  # the mail server loses so many
-    return parser.parse_args()
+    parser.add_argument("--url", help="of a Redis or Valkey server (default: an embedded one for this run)")
+    parser.add_argument(
+        "--lose", type=int, default=0, help=argparse.SUPPRESS
+    )  # by the mail server, for a test
+    arguments = parser.parse_args()
+    if arguments.recipients < 1:
+        parser.error(f"--recipients {arguments.recipients}: there must be at least one")
+    return arguments
 
 
 @contextmanager
-def running_server(url: str) -> Iterator[str]:
-    """Start the server of an embedded:// URL and give its socket's URL, which other clients understand too."""
+def running_server(url: str) -> Generator[str]:
+    """Start the server of an embedded:// URL, and give the URL that other clients understand too."""
     if not url.startswith("embedded://"):
         yield url
         return

@@ -1,4 +1,4 @@
-"""The campaign: adds the jobs, measures what they take in Redis, and runs a worker until the last one has ended."""
+"""The campaign: adds the jobs, measures them in Redis, and runs a worker until the last one has ended."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.progress import Progress
 from bullrush import Bullrush, Job, Queue, Worker
 from examples.email_campaign.mail_server import MailServer
 from examples.email_campaign.producer import add_campaign
+from examples.email_campaign.recipients import Recipient
 from examples.email_campaign.report import Result
 from examples.email_campaign.worker import make_worker
 
@@ -61,7 +62,7 @@ async def run_campaign(url: str, file: Path, recipients: int, mail: MailServer, 
 
 
 async def _send_all(
-    queue: Queue, url: str, file: Path, recipients: int, mail: MailServer, progress: Progress
+    queue: Queue[Recipient], url: str, file: Path, recipients: int, mail: MailServer, progress: Progress
 ) -> Result:
     await queue.ping()
     memory = await _memory(url)
@@ -91,6 +92,7 @@ async def _send_all(
 
 
 async def _memory(url: str) -> int:
-    async with Redis.from_url(url) as client:
-        info = await client.info("memory")
+    """Return what the server's data takes, in bytes, without its connections and buffers."""
+    async with Redis.from_url(url) as client:  # pyright: ignore[reportUnknownMemberType]
+        info = await client.info("memory")  # pyright: ignore[reportUnknownMemberType]
     return int(info["used_memory_dataset"])

@@ -1,6 +1,7 @@
 """The mail server, a process of its own: real SMTP, moody like real ones, and it counts what arrives.
 
-It prints its port, serves until its standard input ends (so it goes when its parent goes), then prints its figures.
+It prints its port, serves until its standard input ends (so it goes when its parent does), then prints what
+it counted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
-from types import TracebackType
 from typing import Self
 from zlib import crc32
 
@@ -35,7 +35,7 @@ class Figures:
 
 
 class Mailbox:
-    """Takes every message, some only after one or two tries. Loses the first `lose`, which a test asks for."""
+    """Takes every message, some after one or two tries. It loses the first `lose`, as a test wants it to."""
 
     def __init__(self, lose: int) -> None:
         self._lose = lose
@@ -47,7 +47,7 @@ class Mailbox:
     async def handle_RCPT(
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
-        """Refuse the first try for one address in 20 and the first two for one in 100, with 421 for one in 200."""
+        """Refuse one address in 20 at its first try, and one in 100 at its second, too."""
         number = crc32(address.encode())
         self._tries[address] += 1
         if self._tries[address] <= (number % 20 == 0) + (number % 100 == 0):
@@ -61,7 +61,8 @@ class Mailbox:
         if self._lose > 0:
             self._lose -= 1
             return "250 OK"
-        found = MESSAGE_ID.search(envelope.content or b"")
+        assert isinstance(envelope.content, bytes)
+        found = MESSAGE_ID.search(envelope.content)
         self._messages[found[1] if found else b""] += 1
         self._addresses.update(envelope.rcpt_tos)
         return "250 OK"
@@ -93,25 +94,22 @@ class MailServer:
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the campaign, which needs its mail server until the end
         )
-        self.port = int(self._read_line())
-
-    def _read_line(self) -> bytes:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self.port = int(self._stdout.readline())
 
     def stop(self) -> Figures:
         """End the process and return its figures."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        return Figures(**json.loads(self._read_line()))
+        self._stdin.close()
+        return Figures(**json.loads(self._stdout.readline()))
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.communicate()
+    def __exit__(self, *_: object) -> None:
+        with self._process:  # closes the pipes and waits
+            self._stdin.close()
+            self._stdout.read()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bullrush import Backoff, JobSpec, Queue
+from examples.email_campaign.recipients import Recipient
 
 # Five tries in all. The jitter keeps messages that were refused together from coming back together.
 RETRIES = Backoff.exponential("100ms", jitter=0.5)
@@ -19,6 +20,6 @@ def read_jobs(path: Path) -> Iterator[JobSpec[None]]:
             yield JobSpec("newsletter", line)
 
 
-async def add_campaign(queue: Queue, path: Path, on_progress: Callable[[int], object]) -> int:
+async def add_campaign(queue: Queue[Recipient], path: Path, on_progress: Callable[[int], object]) -> int:
     """Add the whole file, 1,000 jobs a round trip; returns how many were stored, each exactly once."""
     return await queue.add_stream(read_jobs(path), attempts=5, backoff=RETRIES, on_progress=on_progress)

@@ -7,9 +7,35 @@ import random
 from pathlib import Path
 from typing import TypedDict
 
-FIRST = "Ada Bram Chiara Dmitri Elif Fatou Goran Hana Ivan Jana Kofi Lena Mei Nils Olga Priya Rosa Sven".split()
-LAST = "Adeyemi Bauer Costa Dubois Eriksen Fischer Garcia Haddad Ito Jensen Kowalski Lopez Moreau Novak Okafor".split()
-CITIES = ("Accra", "Berlin", "Ciudad de México", "Kraków", "Lyon", "Nairobi", "Osaka", "São Paulo", "Tromsø", "Zürich")
+FIRST = (
+    "Ada",
+    "Bram",
+    "Chiara",
+    "Dmitri",
+    "Elif",
+    "Fatou",
+    "Goran",
+    "Hana",
+    "Kofi",
+    "Lena",
+    "Mei",
+    "Olga",
+    "Priya",
+)
+LAST = (
+    "Adeyemi",
+    "Bauer",
+    "Costa",
+    "Dubois",
+    "Eriksen",
+    "Fischer",
+    "Haddad",
+    "Ito",
+    "Kowalski",
+    "Moreau",
+    "Novak",
+)
+CITIES = ("Accra", "Berlin", "Ciudad de México", "Kraków", "Lyon", "Nairobi", "Osaka", "São Paulo", "Zürich")
 DOMAINS = ("example.com", "example.net", "example.org", "mail.example.com", "post.example.org")
 PLANS = ("free", "free", "free", "team", "pro")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from email.mime.text import MIMEText
 from functools import partial
@@ -13,6 +13,7 @@ from bullrush import Job, Queue, Worker
 from examples.email_campaign.recipients import Recipient
 
 CONNECTIONS = 32
+HOST = "127.0.0.1"
 SENDER = "news@shop.example.com"
 TEXT = "Hello {name},\n\nour shop in {city} has something new for everybody on the {plan} plan.\n"
 
@@ -25,9 +26,9 @@ class MailPool:
         self._idle: list[SMTP] = []
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[SMTP]:
+    async def connection(self) -> AsyncGenerator[SMTP]:
         """Lend a connection for one message."""
-        smtp = self._idle.pop() if self._idle else SMTP("127.0.0.1", self._port, start_tls=False)
+        smtp = self._idle.pop() if self._idle else SMTP(hostname=HOST, port=self._port, start_tls=False)
         try:
             if not smtp.is_connected:
                 await smtp.connect()
@@ -43,7 +44,7 @@ class MailPool:
 
 
 @asynccontextmanager
-async def open_pool(port: int) -> AsyncIterator[MailPool]:
+async def open_pool(port: int) -> AsyncGenerator[MailPool]:
     """Open what all jobs of this worker share: they find it in `job.context`."""
     pool = MailPool(port)
     try:
@@ -69,6 +70,6 @@ async def send(job: Job[Recipient]) -> None:
         await smtp.sendmail(SENDER, [job.data["email"]], compose(job).as_bytes())
 
 
-def make_worker(queue: Queue, port: int) -> Worker:
+def make_worker(queue: Queue[Recipient], port: int) -> Worker:
     """Make the worker; `async with` starts it and closes it gracefully."""
     return Worker(queue, send, concurrency=CONNECTIONS, lifespan=partial(open_pool, port))

@@ -69,7 +69,6 @@ class Model:
         self.sessions_at_copy: list[object] = []
         self.told_missing = 0
         self.markers = 0
-        self.full = False
         self.pause = script_frame("pause", world.keys)
         for i in range(world.rng.randint(1, 3)):
             self._new_producer(f"producer {i}")
@@ -151,8 +150,7 @@ class Model:
     # What happens to the server.
 
     def step_fill(self) -> None:
-        self.full = not self.full
-        self.world.fill(self.full)
+        self.world.fill(not self.world.full)
 
     def step_copy(self) -> None:
         self.world.take_copy()
@@ -168,7 +166,6 @@ class Model:
             if id is now and state == 2
         ]  # fmt: skip
         self.world.fail_over(hidden=self.world.rng.random() < 0.5)
-        self.full = False
         self.taken |= before - self._stored()
         for line in self.world.lines:
             line.pump()
@@ -230,7 +227,7 @@ class Model:
             for job, marker, count in zip(unit.jobs, unit.markers, stored, strict=True):
                 self._check_acknowledged(job, marker, count, records)
         elif isinstance(error, QueueFull) or (isinstance(error, ConnectionLost) and error.took_effect is False):
-            seen = [marker for marker in unit.markers if copies.get(marker) or marker in self.taken]
+            seen = [marker for marker in unit.markers if copies.get(marker)]
             assert not seen, f"{error!r}, but {seen} was stored"
         else:
             assert unit.waiter.cancelled or is_unknown(error), f"unexpected {error!r}"
@@ -263,7 +260,8 @@ class Model:
             return
         for line in self.same_session:
             acknowledged = [u for u in self.added if u.owner is line and u.waiter.resolved and not u.waiter.error]
-            lost = [m for u in acknowledged for m in u.markers if m in self.taken and not copies.get(m)]
+            pairs = [pair for unit in acknowledged for pair in zip(unit.markers, unit.jobs, strict=True)]
+            lost = [m for m, job in pairs if m in self.taken and not copies.get(m) and not job.duplicate]
             assert producer_of(line).missing >= len(lost), f"{line.name} lost {lost} and was told {producer_of(line).missing}"
 
     def _check_events(self, records: dict[str, bytes]) -> None:

@@ -1,8 +1,9 @@
 """Every Python block in the guides runs as it stands.
 
-A block whose first line is `# name.py` is a file: files of one page lie in one folder and may import each other. `test_*.py` is
-run by pytest, a program that runs for ever in the background while the page's other programs run, everything else to its end.
-A block without a name is code inside a program: it may await at the top level, and sees what the blocks before it have defined.
+A block whose first line is `# name.py` is a file; files of one page lie in one folder and may import each
+other. `test_*.py` is run by pytest; a program that runs for ever runs in the background while the page's
+others run, everything else to its end. A block without a name is code inside a program: it may await at the
+top level, and sees what the blocks before it have defined.
 """
 
 from __future__ import annotations
@@ -76,15 +77,15 @@ class Page:
         if block.is_endless:
             self._background[file] = self._start(file)
         elif file.name.startswith("test_"):
-            self._finish(self._start("-m", "pytest", "-q", "-p", "no:cacheprovider", file), block, signals=False)
+            self._finish(self._start("-m", "pytest", "-q", "-p", "no:cacheprovider", file), block)
         elif file.name != "conftest.py":
-            self._finish(self._start(file), block, signals=False)
+            self._finish(self._start(file), block)
 
     def end(self) -> None:
         """Stop what runs in the background as a user would, with Ctrl-C: it has to leave in good order."""
         while self._background:
             file, process = self._background.popitem()
-            self._finish(process, Block("", 0, file.name), signals=True)
+            self._finish(process, Block("", 0, file.name), interrupt=True)
 
     async def _run_inside(self, block: Block) -> None:
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -114,8 +115,8 @@ class Page:
             text=True,
         )
 
-    def _finish(self, process: subprocess.Popen[str], block: Block, *, signals: bool) -> None:
-        if signals:
+    def _finish(self, process: subprocess.Popen[str], block: Block, *, interrupt: bool = False) -> None:
+        if interrupt:
             process.send_signal(signal.SIGINT)
         try:
             output, _ = process.communicate(timeout=LIMIT)
@@ -148,7 +149,9 @@ async def test_the_blocks_of_a_page_run(
         page.end()
 
 
-@pytest.mark.parametrize("broken", ["raise RuntimeError('x')", "async with 1: pass", "import nothing_like_it"])
+@pytest.mark.parametrize(
+    "broken", ["raise RuntimeError('x')", "async with 1: pass", "import nothing_like_it"]
+)
 async def test_a_block_that_fails_is_noticed(broken: str, url: str, folder: Path) -> None:
     page = Page(Path("page.md"), url, folder)
     (inside, program) = blocks_of(f"```python\n{broken}\n```\n\n```python\n# a.py\nif 1: {broken}\n```\n")
@@ -161,3 +164,24 @@ async def test_a_block_that_fails_is_noticed(broken: str, url: str, folder: Path
 def test_blocks_are_found_with_their_names_and_lines() -> None:
     page = "# Title\n\n```sh\nls\n```\n\n```python\n# a.py\nx = 1\n```\n\n```python\ny = 2\n```\n"
     assert blocks_of(page) == [Block("# a.py\nx = 1\n", 8, "a.py"), Block("y = 2\n", 13, None)]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "src/bullrush/lua").glob("*.lua")), ids=lambda path: path.stem
+)
+def test_the_protocol_page_has_what_a_script_declares(path: Path) -> None:
+    header = re.findall(r"^-- ((?:KEYS|ARGV|RETURN) .*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    page = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
+    assert "\n".join([f"```\n{path.stem}", *header, "```"]) in page, "docs/protocol.md is behind this script"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_links_between_pages_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    anchors = {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", text, re.M)
+    }
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+        assert not target or (path.parent / target).exists(), f"{path.name} links to {target}"
+        assert target or anchor in anchors, f"{path.name} links to #{anchor}"

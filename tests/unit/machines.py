@@ -12,6 +12,7 @@ from typing import Any
 
 import hiredis
 
+from bullrush._core.codec import encode_record
 from bullrush._core.exchange import Exchange
 from bullrush._core.job import JobBase
 from bullrush._core.producer import JobFactory, Producer
@@ -91,6 +92,17 @@ def open_reply(
 
 def add_reply(duplicates: bytes = b"", *, now: int = NOW) -> list[object]:
     return [now, b"1-0", duplicates]
+
+
+def add_counts(sent: Sent) -> tuple[int, int]:
+    """Plain jobs and others of an add."""
+    return int(sent.arguments[2]), int(sent.arguments[3])
+
+
+def add_ids(sent: Sent) -> list[bytes]:
+    plain, others = add_counts(sent)
+    tail = sent.arguments[5 + 2 * plain :]
+    return [*sent.arguments[5 : 5 + 2 * plain : 2], *tail[: 4 * others : 4]]
 
 
 def make_producer(**limits: int) -> Producer:
@@ -181,3 +193,108 @@ def make_exchange(**changes: Any) -> Exchange:
     return Exchange(
         script_frame("open", KEYS, held), script_frame("exchange", KEYS, held), owner, sink, **options
     )
+
+
+# A worker.
+
+PAUSED, MORE, SUSPECTS_LEFT, OUTCOMES_ONLY, EVENTS_OFF, LISTENING = 1, 2, 4, 8, 16, 32
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """An exchange as a server would read it."""
+
+    sent: Sent
+    want: int
+    want_suspects: int
+    alone: bool
+    look: bool
+    completed: dict[bytes, bytes]
+    others: list[tuple[bytes, ...]]
+    published: dict[bytes, bytes]
+
+
+def read_exchange(sent: Sent) -> Exchanged:
+    """Take the arguments of an exchange apart."""
+    arguments = sent.arguments
+    want, want_suspects, alone, look = (int(number) for number in arguments[4:8])
+    completed, others, published = (int(number) for number in arguments[10:13])
+    at_others = 13 + 2 * completed
+    at_published = at_others + 5 * others
+    assert len(arguments) == at_published + 2 * published
+    pairs, rest = arguments[13:at_others], arguments[at_published:]
+    return Exchanged(
+        sent,
+        want,
+        want_suspects,
+        bool(alone),
+        bool(look),
+        dict(zip(pairs[::2], pairs[1::2], strict=True)),
+        [tuple(arguments[at : at + 5]) for at in range(at_others, at_published, 5)],
+        dict(zip(rest[::2], rest[1::2], strict=True)),
+    )
+
+
+def exchanges(exchange: Exchange, now: float = 0.0) -> list[Exchanged]:
+    """All exchanges that leave now."""
+    return [read_exchange(sent) for sent in poll(exchange, now) if sent.script == "exchange"]
+
+
+def exchange_reply(
+    records: Mapping[str, bytes | None] | None = None,
+    *,
+    flags: int = 0,
+    due: int = 0,
+    extras: Sequence[object] = (),
+    refused: Sequence[bytes] = (),
+    expired: Sequence[bytes] = (),
+    now: int = NOW,
+) -> list[object]:
+    """The reply to an exchange that claimed these records by id."""
+    claimed = records or {}
+    listed = " ".join(claimed).encode()
+    return [
+        now,
+        flags,
+        due,
+        listed,
+        list(claimed.values()),
+        list(extras),
+        list(refused),
+        list(expired),
+        b"1-0",
+    ]
+
+
+def record(name: str = "n", data: object = None, **options: Any) -> bytes:
+    """The record of a job."""
+    wire = job_settings(options).wire if options else None
+    return encode_record(name, NOW, wire, data)
+
+
+def open_exchange(now: float = 0.0, **changes: Any) -> Exchange:
+    """A registered worker whose first claim found nothing and is answered."""
+    exchange = make_exchange(**changes)
+    assert [sent.script for sent in poll(exchange, now)] == ["open"]
+    exchange.receive(open_reply(), now)
+    assert len(exchanges(exchange, now)) == 1
+    exchange.receive(exchange_reply(), now)
+    return exchange
+
+
+def claim(exchange: Exchange, records: Mapping[str, bytes | None], now: float = 0.0, **reply: Any) -> None:
+    """Let the exchange ask, and claim these."""
+    exchange.asked = True
+    assert len(exchanges(exchange, now)) == 1
+    exchange.receive(exchange_reply(records, **reply), now)
+
+
+def start(exchange: Exchange) -> JobBase[Any, Any]:
+    """Take the next job as if its handler had started."""
+    [job] = exchange.take_ready(1)
+    return job
+
+
+def finish(exchange: Exchange, job: JobBase[Any, Any]) -> None:
+    """Free the slot of a job that was settled."""
+    assert exchange.put_down(job)

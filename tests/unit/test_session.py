@@ -232,10 +232,15 @@ def test_the_call_behind_a_refused_one_waits_and_both_are_numbered_anew() -> Non
     assert [sent.number for sent in poll(producer, 9.0)] == [1, 2]
 
 
-@pytest.mark.parametrize("text", ["LOADING x", "NOSCRIPT x"])
-def test_refused_calls_are_sent_again_in_their_order_whatever_happens_to_the_socket(text: str) -> None:
+@pytest.mark.parametrize("text", ["LOADING x", "NOSCRIPT x", "ERR x"])
+@pytest.mark.parametrize("both_answered", [False, True])
+def test_refused_calls_are_sent_again_in_their_order_whatever_happens_to_the_socket(
+    text: str, both_answered: bool
+) -> None:
     producer, first, _ = two_in_flight()
     producer.receive(refused(text), 0.0)
+    if both_answered:
+        producer.receive(refused("ORDER 0"), 0.0)
     producer.lost()
     poll(producer, 9.0)
     producer.receive(open_reply(known=0, last_id=4096), 9.0)

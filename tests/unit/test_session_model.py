@@ -1,7 +1,7 @@
 """Exactly-once add: whatever the network does, each job is stored once, and its caller learns the truth.
 
-A server made of dicts obeys the rules of ``open`` and of every changing script; between it and the producer the
-test cuts sockets before and after calls, lets bytes of a dead socket arrive late, and puts in refusals.
+A server made of dicts obeys the rules of ``open`` and of every changing script; between it and the producer
+the test cuts sockets before and after calls, lets bytes of a dead socket arrive late, and puts in refusals.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The worker's hot loop: start what is claimed while slots are free, settle what ended, and let the exchange go on.
+"""The worker's hot loop: start claimed jobs while slots are free, settle what ended, let the exchange go on.
 
-`async def` handlers run in a task each, on Python 3.12 and later eagerly: one that never waits costs no turn of the loop. `def`
-handlers run in threads that take jobs by themselves, so that a batch of short ones costs one wake-up. Policy for whatever is not
-a plain completion lives in Python and is asked through one object.
+`async def` handlers run in a task each, on Python 3.12 and later eagerly: one that never waits costs no turn
+of the loop. `def` handlers run in threads that take jobs by themselves, so that a batch of short ones costs
+one wake-up. Policy for whatever is not a plain completion lives in Python and is asked through one object.
 """
 
 import asyncio
@@ -21,7 +21,6 @@ from bullrush._core.exchange cimport Exchange
 from bullrush._core.histogram cimport Histogram
 from bullrush._core.job cimport JobBase
 from bullrush._core.producer cimport monotonic_ns
-from bullrush._core.protocol cimport DataProtocol
 
 cdef extern from "Python.h":
     ctypedef enum PySendResult:
@@ -32,7 +31,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     EAGER_BUDGET = 256          # starts in one turn of the loop, so that everything else on it gets its turn
-    SHORT_RUN_US = 50           # below that, one thread at a time is faster than many that fight for the interpreter
+    SHORT_RUN_US = 50           # below that, one thread at a time is faster than many that fight for the lock
 
 
 cdef class Route:
@@ -46,7 +45,7 @@ cdef class Route:
 @cython.final
 @cython.no_gc
 cdef class Run:
-    """One run of a coroutine handler: it is itself the coroutine of its task, and settles the job where the handler ends."""
+    """One run of a coroutine handler: itself the coroutine of its task, it settles where the handler ends."""
 
     def __iter__(self):
         return self
@@ -181,9 +180,11 @@ cdef class Dispatcher:
         self.flush()
 
     cdef _start(self, JobBase job):
-        cdef Route route = self._route if self._routes is None else <Route>self._routes.get(job.name, self._route)
+        cdef Route route = self._route
         cdef Run run
         cdef Exchange exchange = self.exchange
+        if self._routes is not None:
+            route = <Route>self._routes.get(job.name, route)
         if route is None:
             self._policy.unhandled(job)
             return
@@ -211,10 +212,11 @@ cdef class Dispatcher:
 
     cdef _note_wait(self, JobBase job):
         """Measure from added, or due, to started; later attempts would measure their backoff."""
-        cdef long long due
+        cdef long long due, late
         if job.attempts is None:
             due = job.timestamp + (0 if job.options is None else job.settings.delay)
-            self.waits.add((job.started_ns - job.claimed_ns) // 1000 + max(0, self.exchange.server_ms(job.claimed_ns) - due) * 1000)
+            late = max(0, self.exchange.server_ms(job.claimed_ns) - due)
+            self.waits.add((job.started_ns - job.claimed_ns) // 1000 + late * 1000)
 
     # Ends.
 
@@ -253,7 +255,9 @@ cdef class Dispatcher:
         """A slot is free: start the next job, and see that the exchange leaves when it is worth it."""
         if self.exchange.ready:
             self.start_ready()
-        if not self._flush_due and (not self.exchange.inflight or self.exchange.gathered >= self.exchange.gather):
+        if self._flush_due:
+            return
+        if not self.exchange.inflight or self.exchange.gathered >= self.exchange.gather:
             self._flush_due = True
             self.loop.call_soon(self._flush)
 
@@ -270,7 +274,9 @@ cdef class Dispatcher:
 
     cdef _wake_threads(self, Py_ssize_t waiting):
         """Wake one thread for short handlers, as many as there is work for otherwise; start missing ones."""
-        cdef int wanted = 1 if 0 < self._mean_run_us < SHORT_RUN_US else <int>min(waiting, self.exchange.concurrency)
+        cdef int wanted = 1
+        if not 0 < self._mean_run_us < SHORT_RUN_US:
+            wanted = <int>min(waiting, self.exchange.concurrency)
         while wanted > 0 and self._idle_threads > 0:
             self._idle_threads -= 1
             wanted -= 1
@@ -279,7 +285,8 @@ cdef class Dispatcher:
             return
         while wanted > 0 and len(self.threads) < self.exchange.concurrency:
             wanted -= 1
-            thread = threading.Thread(target=self._thread_main, name=f"bullrush-{len(self.threads)}", daemon=True)
+            name = f"bullrush-{len(self.threads)}"
+            thread = threading.Thread(target=self._thread_main, name=name, daemon=True)
             self.threads.append(thread)
             thread.start()
 
@@ -318,7 +325,8 @@ cdef class Dispatcher:
     cdef _wait_for_work(self):
         self._idle_threads += 1
         # Whoever added work before this thread counted as idle woke nobody: look once more.
-        if (self.exchange.ready if self._all_threaded else self._thread_jobs) and not self._stopping and self._may_take():
+        work = self.exchange.ready if self._all_threaded else self._thread_jobs
+        if work and not self._stopping and self._may_take():
             self._idle_threads -= 1
             return
         self._tokens.get()

@@ -75,7 +75,8 @@ cdef class Exchange(Session):
     cdef _start_afresh(self)
     cdef _set_number(self, bytes number)
     cdef long long server_ms(self, long long ns) noexcept
-    cdef _write_outcome_head(self, WriteBuffer into, JobBase job, int kind, int size, int made, long long finished_ns)
+    cdef _write_outcome_head(
+        self, WriteBuffer into, JobBase job, int kind, int size, int made, long long finished_ns)
     cdef complete(self, JobBase job, object value, long long finished_ns)
     cdef bytes _packed(self, object value)
     cdef _put_blob_size(self, WriteBuffer into, Py_ssize_t size)

@@ -1,8 +1,9 @@
 """The exchange: one call settles every outcome collected so far and claims the next jobs.
 
-Outcomes are packed the moment a job ends, into the arguments of the next call; a batch is sealed at 1,000 by weight (a plain
-completion weighs 1, anything else 4) or 4 MB. At most two calls are in flight, and the second leaves only once enough has gathered
-to be worth it. What is held and asked for never exceeds slots plus prefetch.
+Outcomes are packed the moment a job ends, into the arguments of the next call; a batch is sealed at 1,000 by
+weight (a plain completion weighs 1, anything else 4) or 4 MB. At most two calls are in flight, and the second
+leaves only once enough has gathered to be worth it. What is held and asked for never exceeds slots plus
+prefetch.
 """
 
 from collections import deque
@@ -37,7 +38,8 @@ cdef enum:
     EVENTS_OFF = 16
     LISTENING = 32
 
-# A look for dead workers waits for a call that leaves anyway, as every 2 s on an idle worker; a worker with full slots makes one.
+# A look for dead workers waits for a call that leaves anyway, as every 2 s on an idle worker; a worker with
+# full slots makes one.
 cdef double QUIET = 2.5
 
 # What a job with no attempts yet has stored: made, lost, crashes, suspicion.
@@ -70,8 +72,9 @@ cdef inline void put_uint64(unsigned char* at, unsigned long long value) noexcep
 cdef class Exchange(Session):
     """The working side of one queue on one socket, without I/O."""
 
-    def __init__(self, ScriptFrame open_script, ScriptFrame exchange, owner, sink, *, bytes number, bytes host, bytes codec_name,
-                 kind, dict kinds, int concurrency, int prefetch, int lease, long long keep, long long age):
+    def __init__(self, ScriptFrame open_script, ScriptFrame exchange, owner, sink, *,
+                 bytes number, bytes host, bytes codec_name, kind, dict kinds,
+                 int concurrency, int prefetch, int lease, long long keep, long long age):
         Session.__init__(self, open_script)
         self._script = exchange
         self._owner = owner
@@ -161,7 +164,10 @@ cdef class Exchange(Session):
         return taken
 
     def put_down(self, JobBase job not None):
-        """A job taken by hand is settled: its slot is free. False when it was not taken, or is settled already."""
+        """A job taken by hand is settled: its slot is free.
+
+        False when it was not taken, or is settled already.
+        """
         if job not in self.running_jobs:
             return False
         self.running_jobs.discard(job)
@@ -195,7 +201,10 @@ cdef class Exchange(Session):
             self.release(job)
 
     def take_stale(self):
-        """For another thread, while the loop does not turn: take jobs that wait for their start too long, from the back."""
+        """For another thread, while the loop does not turn.
+
+        Take jobs that wait for their start too long, from the back.
+        """
         cdef list taken = []
         cdef long long limit = monotonic_ns() - STALE_NS
         cdef JobBase job
@@ -218,7 +227,8 @@ cdef class Exchange(Session):
     cdef long long server_ms(self, long long ns) noexcept:
         return ns // 1000000 + self.clock_offset
 
-    cdef _write_outcome_head(self, WriteBuffer into, JobBase job, int kind, int size, int made, long long finished_ns):
+    cdef _write_outcome_head(
+            self, WriteBuffer into, JobBase job, int kind, int size, int made, long long finished_ns):
         """[kind, processed ms, finished ms, attempts made, attempts started, worker, ...]"""
         cdef unsigned char head[48]
         cdef int at
@@ -265,7 +275,11 @@ cdef class Exchange(Session):
 
     cdef bytes _packed(self, object value):
         cdef object codec = self._owner.codec
-        cdef bytes packed = pack_named("returnvalue", value) if codec is None else pack_value(codec.encode(value))
+        cdef bytes packed
+        if codec is None:
+            packed = pack_named("returnvalue", value)
+        else:
+            packed = pack_value(codec.encode(value))
         if PyBytes_GET_SIZE(packed) > MAX_VALUE:
             raise PayloadTooLarge(
                 f"the return value takes {PyBytes_GET_SIZE(packed):,} bytes, the limit is {MAX_VALUE:,}; "
@@ -287,7 +301,9 @@ cdef class Exchange(Session):
     cdef tuple _retention(self, object keep, long long count, long long age):
         if keep is None:
             return b"%d" % count, b"%d" % age
-        return b"%d" % (-1 if keep.count is None else keep.count), b"%d" % (-1 if keep.age is None else keep.age)
+        count = -1 if keep.count is None else keep.count
+        age = -1 if keep.age is None else keep.age
+        return b"%d" % count, b"%d" % age
 
     cdef _publish_value(self, JobBase job, const unsigned char* raw, Py_ssize_t length):
         cdef Py_ssize_t size
@@ -313,7 +329,8 @@ cdef class Exchange(Session):
         """Settle a job as completed from outside the dispatcher."""
         self.complete(job, value, monotonic_ns())
 
-    def fail(self, JobBase job not None, bytes reason, bytes error_type, bytes stack, keep, long long count, long long age):
+    def fail(self, JobBase job not None, bytes reason, bytes error_type, bytes stack, keep, long long count,
+             long long age):
         """Settle a job as failed for good: reason, class and stack are packed msgpack strings."""
         if job.session is not self.number:
             return
@@ -329,8 +346,9 @@ cdef class Exchange(Session):
             return
         outcome = self._failure(job, reason, error_type, stack)
         lost = job.attempts_started - job.attempts_made - 1
-        self._publish("retrying", pack_value(job.id) + pack_value(job.attempts_made + 1) + pack_value(delay) + reason)
-        self._other(b"r", job, b"%d %d 0 0" % (job.attempts_made + 1, max(lost, 0)), b"%d" % delay, outcome, True)
+        made = job.attempts_made + 1
+        self._publish("retrying", pack_value(job.id) + pack_value(made) + pack_value(delay) + reason)
+        self._other(b"r", job, b"%d %d 0 0" % (made, max(lost, 0)), b"%d" % delay, outcome, True)
 
     cdef bytes _failure(self, JobBase job, bytes reason, bytes error_type, bytes stack):
         cdef WriteBuffer outcome = WriteBuffer()
@@ -343,10 +361,15 @@ cdef class Exchange(Session):
     def later(self, JobBase job not None, long long delay):
         """Put a job off without charge, for `delay` ms."""
         if job.session is self.number:
-            self._other(b"l", job, job.attempts or NO_ATTEMPTS, b"%d" % delay, b"", True)
+            # The suspicion ends here, or a death that nobody reported a start for would be charged.
+            unsuspected = (job.attempts or NO_ATTEMPTS).rpartition(b" ")[0] + b" 0"
+            self._other(b"l", job, unsuspected, b"%d" % delay, b"", True)
 
     def release(self, JobBase job not None):
-        """Give a job back to the head of its line, uncharged. Give several back in reverse order of their claim."""
+        """Give a job back to the head of its line, uncharged.
+
+        Give several back in reverse order of their claim.
+        """
         if job.session is not self.number:
             return
         if job.suspect:
@@ -438,9 +461,12 @@ cdef class Exchange(Session):
             self.renewed_at = sent_at
 
     cdef double _prefetch_now(self, double now):
-        """What the start rate of the last 100 ms says will be started within 5 ms; at most doubled a call, forgotten after 1 s."""
+        """What the start rate of the last 100 ms says will be started within 5 ms.
+
+        At most doubled a call, forgotten after 1 s.
+        """
         cdef double elapsed = now - self._window_at
-        cdef double rate
+        cdef double rate, span
         if self.prefetch >= 0:
             return self.prefetch
         if elapsed > 1.0:
@@ -448,7 +474,8 @@ cdef class Exchange(Session):
             self._window_at = now
             self._allowance = 0
             return 0
-        rate = (self._starts + self._starts_before) / (elapsed + (0.05 if self._starts_before else 0.0) + 0.0005)
+        span = elapsed + (0.05 if self._starts_before else 0.0) + 0.0005
+        rate = (self._starts + self._starts_before) / span
         if elapsed > 0.05:
             self._starts_before, self._starts = self._starts, 0
             self._window_at = now
@@ -458,11 +485,13 @@ cdef class Exchange(Session):
     cdef int _want(self, double now):
         cdef ExchangeCall call
         cdef int held = len(self.ready) + self.running + len(self.unconfirmed)
+        cdef int prefetch
         if not self.claiming or self.unseen:
             return 0
         for call in self.inflight:
             held += call.want
-        return max(0, min(CALL_WEIGHT, self.concurrency + (0 if self.charged else <int>self._prefetch_now(now)) - held))
+        prefetch = 0 if self.charged else <int>self._prefetch_now(now)
+        return max(0, min(CALL_WEIGHT, self.concurrency + prefetch - held))
 
     cdef int _want_suspects(self):
         cdef ExchangeCall call
@@ -485,7 +514,8 @@ cdef class Exchange(Session):
         if flights == 1:
             if gathered < self.gather and (self.dry or want < self.gather):
                 return None
-        elif not (gathered or self.asked or (want and not self.dry) or (self.look and now - self._sent_last > QUIET)):
+        elif not (gathered or self.asked or (want and not self.dry)
+                  or (self.look and now - self._sent_last > QUIET)):
             return None
         if not self._sealed:
             self._seal()
@@ -497,8 +527,8 @@ cdef class Exchange(Session):
 
     cdef bytes _encode(self, Call call_):
         cdef ExchangeCall call = <ExchangeCall>call_
-        self._script.begin(
-            self._out, 13 + 2 * call.completed_count + 5 * call.others_count + 2 * call.published_count, call.by_text)
+        cdef int outcomes = 2 * call.completed_count + 5 * call.others_count
+        self._script.begin(self._out, 13 + outcomes + 2 * call.published_count, call.by_text)
         self._out.put_bulk(self.id)
         self._out.put_bulk_number(call.number)
         self._out.put_bulk(self.number)
@@ -529,7 +559,10 @@ cdef class Exchange(Session):
         return call.completed_count + call.others_count > 0
 
     cdef _isolate(self, ExchangeCall call):
-        """The script fails with these outcomes: halve them until one is alone, and settle that job as failed."""
+        """The script fails with these outcomes.
+
+        Halve them until one is alone, and settle that job as failed.
+        """
         cdef ExchangeCall rest
         cdef list completed = split_bulks(call.completed)
         cdef list others = split_bulks(call.others)
@@ -560,7 +593,10 @@ cdef class Exchange(Session):
         return outcome.take()
 
     cdef _repack(self, ExchangeCall call, list outcomes):
-        """Fill a call with these outcomes; events of plain completions are made anew, the others' are lost."""
+        """Fill a call with these outcomes.
+
+        Events of plain completions are made anew, the others' are lost.
+        """
         cdef WriteBuffer completed = WriteBuffer()
         cdef WriteBuffer others = WriteBuffer()
         cdef WriteBuffer published = WriteBuffer()
@@ -588,7 +624,8 @@ cdef class Exchange(Session):
     # Replies.
 
     cdef tuple _open_arguments(self):
-        return (0, urandom(8).hex(), self._codec_name, "", self.number, 1 if self._register else 0, self.lease, self._host)
+        register = 1 if self._register else 0
+        return (0, urandom(8).hex(), self._codec_name, "", self.number, register, self.lease, self._host)
 
     cdef _opened(self, list reply):
         cdef set held = {id.decode() for id in reply[7]}
@@ -602,7 +639,8 @@ cdef class Exchange(Session):
         kept = [job for job in self.ready if job.id in held]
         self.ready.clear()
         self.ready.extend(kept)
-        # A suspect whose report was lost reports again; one whose report arrived was confirmed by `_applied_unseen`.
+        # A suspect whose report was lost reports again; one whose report arrived was confirmed by
+        # `_applied_unseen`.
         self.unseen = sorted(held - self._known(), key=lambda id: (len(id), id))
 
     cdef set _known(self):
@@ -614,7 +652,9 @@ cdef class Exchange(Session):
         for job in self.unconfirmed:
             known.add(job.id)
         for job in self.running_jobs:
-            known.add(job.id)
+            # One that runs on from a lost lease may be held anew.
+            if job.session is self.number:
+                known.add(job.id)
         for source in (self._sealed, self.resend):
             for call in source:
                 known.update(call.ids)
@@ -665,11 +705,13 @@ cdef class Exchange(Session):
         for i in range(len(ids)):
             if by_position and i in by_position:
                 k = by_position[i]
-                self._adopt_one(ids[i], records[i], extras[k + 1] or None, extras[k + 2] or None, extras[k + 3] == b"1", now_ns)
+                attempts, plan = extras[k + 1] or None, extras[k + 2] or None
+                self._adopt_one(ids[i], records[i], attempts, plan, extras[k + 3] == b"1", now_ns)
             else:
                 self._adopt_one(ids[i], records[i], None, None, False, now_ns)
 
-    cdef _adopt_one(self, str id, object record, object attempts, object plan, bint suspect, long long now_ns):
+    cdef _adopt_one(
+            self, str id, object record, object attempts, object plan, bint suspect, long long now_ns):
         cdef JobBase job = new_job(self._kind, self._owner, id, None)
         job.session = self.number
         job.claimed_ns = now_ns
@@ -706,7 +748,10 @@ cdef class Exchange(Session):
         return other
 
     cdef _suspect(self, JobBase job):
-        """A suspect runs only after its start was reported and the report was answered; only then can a death be charged to it."""
+        """A suspect runs only after its start was reported and the report was answered.
+
+        Only then can a death be charged to it.
+        """
         job.suspect = True
         self.suspects += 1
         self.charged = job.crashes > 0
@@ -730,7 +775,6 @@ cdef class Exchange(Session):
         self._confirm(call.starting)
 
     cdef Verdict _refused(self, Call call_, str code, str message):
-        cdef ExchangeCall call = <ExchangeCall>call_
         if code == "LEASE":
             self.lease_lost = True
             return Verdict.DROP

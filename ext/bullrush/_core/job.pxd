@@ -22,7 +22,7 @@ cdef class JobBase:
     cdef bint suspect
     cdef long long claimed_ns          # monotonic
     cdef long long started_ns
-    cdef object outcome                # of a finished job: (returnvalue, failed_reason, error_type, stacktrace)
+    cdef object outcome                # (returnvalue, failed_reason, error_type, stacktrace), or None
     cdef readonly long long processed_ms
     cdef readonly long long finished_ms
     cdef object _progress

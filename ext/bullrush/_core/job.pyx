@@ -1,4 +1,7 @@
-"""The job: what a producer gets back and a handler gets to see. Data and options are decoded when they are first asked for."""
+"""The job: what a producer gets back and a handler gets to see.
+
+Data and options are decoded when they are first asked for.
+"""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -37,11 +40,12 @@ cdef inline str _name_of(const char* text, Py_ssize_t size):
 
 
 def _moment(long long ms):
-    return datetime.fromtimestamp(ms / 1000, UTC) if ms else None
+    return datetime.fromtimestamp(ms / 1000.0, UTC) if ms else None
 
 
-# Not followed by the cyclic collector: thousands of them are alive at full speed, and looking at each again and again took a
-# quarter of the worker's time. The one cycle, with the run of its handler, is broken when the handler ends.
+# Not followed by the cyclic collector: thousands of them are alive at full speed, and looking at each again
+# and again took a quarter of the worker's time. The one cycle, with the run of its handler, is broken when
+# the handler ends.
 @cython.no_gc
 cdef class JobBase:
     """What needs no waiting, common to `bullrush.Job` and `bullrush.sync.Job`."""
@@ -76,7 +80,8 @@ cdef class JobBase:
         cdef const unsigned char* raw = <const unsigned char*>PyBytes_AS_STRING(record)
         cdef int error = parse_record(raw, PyBytes_GET_SIZE(record), &parts)
         if error:
-            raise CodecError(f"the record of job {self.id} cannot be decoded (code {error}); its bytes are kept in Redis")
+            raise CodecError(
+                f"the record of job {self.id} cannot be decoded (code {error}); its bytes are kept in Redis")
         self.record = record
         self.timestamp = parts.timestamp
         self.data_at = parts.data_offset
@@ -105,11 +110,13 @@ cdef class JobBase:
 
     cdef object _decode(self):
         cdef object packed
+        cdef const unsigned char* raw
         cdef RecordParts parts
         if self.record is None:
             return None
         if self.data_size < 0:
-            parse_record(<const unsigned char*>PyBytes_AS_STRING(self.record), PyBytes_GET_SIZE(self.record), &parts)
+            raw = <const unsigned char*>PyBytes_AS_STRING(self.record)
+            parse_record(raw, PyBytes_GET_SIZE(self.record), &parts)
             self.data_at, self.data_size = parts.data_offset, parts.data_size
         if self.data_size == 1 and self.record[self.data_at] == 0xc0:
             return None
@@ -233,16 +240,17 @@ cdef class JobBase:
         """Return the fields as a dict of plain values."""
         return {
             "id": self.id, "queue": self.queue, "name": self.name, "data": self.data, "opts": self.opts,
-            "timestamp": self.timestamp, "attempts_made": self.attempts_made, "attempts_started": self.attempts_started,
-            "crashes": self.crashes, "progress": self.progress, "returnvalue": self.returnvalue,
+            "timestamp": self.timestamp, "attempts_made": self.attempts_made,
+            "attempts_started": self.attempts_started, "crashes": self.crashes,
+            "progress": self.progress, "returnvalue": self.returnvalue,
             "failed_reason": self.failed_reason, "error_type": self.error_type, "stacktrace": self.stacktrace,
             "processed_on": self.processed_on, "finished_on": self.finished_on, "state": self.state,
         }
 
     # For the layers above: they own the policy, this class only the fields.
 
-    def _load(self, *, id=None, record=None, attempts=None, outcome=None, progress=None, state=None, worker=None,
-              processed=0, finished=0, data=UNREAD):
+    def _load(self, *, id=None, record=None, attempts=None, outcome=None, progress=None, state=None,
+              worker=None, processed=0, finished=0, data=UNREAD):
         """Fill a snapshot from what was read; internal."""
         if id is not None:
             self.id = id
@@ -273,16 +281,24 @@ cdef class JobBase:
     def raise_if_cancelled(self):
         """Raise JobCancelled when somebody asked this job to stop; for handlers in threads."""
         if self.cancel_reason_ is not None:
-            raise JobCancelled(f"job {self.id} was asked to stop: {self.cancel_reason_}", job_id=self.id, reason=self.cancel_reason_)
+            raise JobCancelled(
+                f"job {self.id} was asked to stop: {self.cancel_reason_}",
+                job_id=self.id, reason=self.cancel_reason_)
 
     # Settling by hand: jobs of a Consumer.
 
     def complete(self, value=None):
-        """Settle as completed with a return value. For jobs of a Consumer; a handler's job is settled by its end."""
+        """Settle as completed with a return value.
+
+        For jobs of a Consumer; a handler's job is settled by its end.
+        """
         self._hand("complete").complete(self, value)
 
     def fail(self, error, *, retry=True):
-        """Settle as failed with an error or a text; with `retry` by the job's attempts and backoff, else for good."""
+        """Settle as failed with an error or a text.
+
+        With `retry` by the job's attempts and backoff, else for good.
+        """
         self._hand("fail").fail(self, error, retry)
 
     def release(self):
@@ -296,7 +312,8 @@ cdef class JobBase:
     cdef object _hand(self, str verb):
         if self.sink is None or not hasattr(self.sink, "retry_later"):
             raise JobNotInState(
-                f"job.{verb}() is for jobs of a Consumer; job {self.id} is settled when its handler returns or raises",
+                f"job.{verb}() is for jobs of a Consumer; "
+                f"job {self.id} is settled when its handler returns or raises",
                 job_id=self.id, state=self._state or "unknown")
         return self.sink
 

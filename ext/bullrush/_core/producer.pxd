@@ -4,7 +4,7 @@ from bullrush._core.session cimport Call, Session, Verdict
 
 
 cdef class Unit:
-    """What is stored or refused as a whole: one job, or a chunk of `add_bulk`; or one script call of its own."""
+    """What is stored or refused as a whole: a job, a chunk of `add_bulk`, or a script call of its own."""
     cdef JobBase single
     cdef list jobs
     cdef object waiter

@@ -1,9 +1,10 @@
 """The producer: adds wait in a buffer while calls are in flight, and leave together. A batch forms by itself.
 
-The first add goes out at once. A second call leaves beside it only once 256 jobs or 256 kB wait; more never do. Ids come from
-blocks that this session reserved; they are given when a call is written, so a job whose call was never applied is written anew
-with an id of the new session. Conditional calls (custom ids, scripts with an answer) travel alone: their answer stays with the
-session until the next call, so that it survives a lost reply.
+The first add goes out at once. A second call leaves beside it only once 256 jobs or 256 kB wait; more never
+do. Ids come from blocks that this session reserved; they are given when a call is written, so a job whose
+call was never applied is written anew with an id of the new session. Conditional calls (custom ids, scripts
+with an answer) travel alone: their answer stays with the session until the next call, so that it survives a
+lost reply.
 """
 
 from collections import deque
@@ -34,7 +35,10 @@ cdef enum:
 
 
 cdef class Unit:
-    """What is stored or refused as a whole: one job, or a chunk of `add_bulk`; or one script call of its own."""
+    """What is stored or refused as a whole: one job, or a chunk of `add_bulk`.
+
+    Or one script call of its own.
+    """
 
 
 cdef class AddCall(Call):
@@ -42,7 +46,10 @@ cdef class AddCall(Call):
 
 
 cdef class Producer(Session):
-    """The adding side of one queue on one socket, without I/O. Waiters are futures: asyncio's or concurrent's."""
+    """The adding side of one queue on one socket, without I/O.
+
+    Waiters are futures: asyncio's or concurrent's.
+    """
 
     def __init__(self, ScriptFrame open_script, ScriptFrame add, ScriptFrame reserve, bytes codec_name,
                  Py_ssize_t max_jobs=20000, Py_ssize_t max_bytes=33554432):
@@ -76,7 +83,10 @@ cdef class Producer(Session):
         self._push(unit, waiter, deadline)
 
     def push_all(self, list jobs, waiter, double deadline):
-        """Buffer a chunk that is stored or refused as a whole; at most 1,000 jobs. The waiter gets the list."""
+        """Buffer a chunk that is stored or refused as a whole; at most 1,000 jobs.
+
+        The waiter gets the list.
+        """
         cdef Unit unit = Unit()
         cdef JobBase job
         if len(jobs) > CALL_JOBS:
@@ -90,7 +100,10 @@ cdef class Producer(Session):
         self._push(unit, waiter, deadline)
 
     def push_script(self, ScriptFrame script, tuple arguments, waiter, double deadline):
-        """Buffer a numbered call of another script; the waiter gets its answer, as the script returned it or as the session kept it."""
+        """Buffer a numbered call of another script.
+
+        The waiter gets its answer, as the script returned it or as the session kept it.
+        """
         cdef Unit unit = Unit()
         unit.script = script
         unit.arguments = arguments
@@ -137,7 +150,10 @@ cdef class Producer(Session):
         return True
 
     def expire(self, double now):
-        """Give up what has waited past its deadline; returns whether a call in flight was among it (the socket is then stuck)."""
+        """Give up what has waited past its deadline.
+
+        Returns whether a call in flight was among it (the socket is then stuck).
+        """
         cdef Unit unit
         cdef AddCall call
         cdef bint stuck = False
@@ -162,12 +178,13 @@ cdef class Producer(Session):
             return False
         effect = "it may have been stored" if took_effect is None else "nothing was stored"
         unit.waiter.set_exception(ConnectionLost(
-            f"no answer from the server in time: {effect}; add again when a job that runs twice does no harm, or use a job_id",
+            f"no answer from the server in time: {effect}; add again when a job that runs twice does no "
+            "harm, or use a job_id",
             took_effect=took_effect))
         return True
 
     def fail_all(self, error):
-        """Fail everything that waits: the queue is closed, or this process is a fork of the one that added it."""
+        """Fail everything that waits: the queue is closed, or this process is a fork."""
         cdef Unit unit
         for source in (self.inflight, self._unknown, self.resend):
             for entry in source:
@@ -206,7 +223,8 @@ cdef class Producer(Session):
         return call
 
     cdef long long _next_block(self, long long size):
-        """Blocks double from 64 to 65,536, and cover what waits already, in calls to be sent again as well."""
+        """Blocks double from 64 to 65,536, and cover what waits already, in calls to be sent again as well.
+        """
         cdef AddCall call
         cdef long long needed = self.pending_jobs
         for source in (self._unknown, self.resend):
@@ -268,7 +286,10 @@ cdef class Producer(Session):
         return call
 
     cdef AddCall _add_call(self):
-        """Take as many units as one call carries; ids must be at hand for all of them. None: wait for a block."""
+        """Take as many units as one call carries; ids must be at hand for all of them.
+
+        None: wait for a block.
+        """
         cdef AddCall call = AddCall()
         cdef Unit unit
         cdef Py_ssize_t size = 0
@@ -321,7 +342,6 @@ cdef class Producer(Session):
         cdef list ranges = []
         cdef Py_ssize_t plain = 0
         cdef Py_ssize_t others = 0
-        cdef list jobs
         for unit in call.units:
             unit.sent = True
             if unit.single is not None:
@@ -390,7 +410,8 @@ cdef class Producer(Session):
         self._resolve_add(add, reply[1], reply[2])
 
     cdef _applied_unseen(self, Call call, object answer):
-        """The reply was lost, the call was not: `open` says so, and brings the answer of a conditional one."""
+        """The reply was lost, the call was not: `open` says so, and brings the answer of a conditional one.
+        """
         cdef AddCall add = <AddCall>call
         kept = b"" if answer is None else (<bytes>answer).partition(b" ")[2]
         if add.kind == "script":
@@ -441,7 +462,8 @@ cdef class Producer(Session):
                 "the server is out of memory (maxmemory) and refused these jobs: nothing was stored; "
                 "let workers drain the queue or raise maxmemory", took_effect=False))
         if add.tries >= 3:
-            return self._refuse(add, ServerError(f"the server refused this call three times: {message}", took_effect=False))
+            return self._refuse(add, ServerError(
+                f"the server refused this call three times: {message}", took_effect=False))
         return Verdict.UNKNOWN
 
     cdef Verdict _refuse(self, AddCall call, error):
@@ -479,7 +501,7 @@ cdef class Producer(Session):
 
 
 cdef class JobFactory:
-    """Make jobs for one queue: names are checked and packed once, data is packed into the record, nothing is sent."""
+    """Make jobs for one queue: names are checked and packed once, data is packed, nothing is sent."""
 
     def __init__(self, type kind, owner, codec, name_check, settings_of, long long size_limit):
         self._kind = kind
@@ -516,8 +538,8 @@ cdef class JobFactory:
                 limit = settings.size_limit
         if PyBytes_GET_SIZE(job.record) > limit:
             raise PayloadTooLarge(
-                f"job {name!r} takes {PyBytes_GET_SIZE(job.record):,} bytes, the limit is {limit:,}: nothing was stored; "
-                "store large content elsewhere and put a reference into the job")
+                f"job {name!r} takes {PyBytes_GET_SIZE(job.record):,} bytes, the limit is {limit:,}: "
+                "nothing was stored; store large content elsewhere and put a reference into the job")
         job.timestamp = now_ms
         job.find_data()
         return job
@@ -561,15 +583,16 @@ cdef class JobFactory:
                     made.append(self._make(item[0], item[1], shared, now_ms))
                     continue
                 if parts == 3:
-                    made.append(self._make(item[0], item[1], self._settings_of({**options, **item[2]}), now_ms))
+                    own = self._settings_of({**options, **item[2]})
+                    made.append(self._make(item[0], item[1], own, now_ms))
                     continue
             elif hasattr(item, "options") and hasattr(item, "name"):
                 own = self._settings_of({**options, **item.options}) if item.options else shared
                 made.append(self._make(item.name, item.data, own, now_ms))
                 continue
             raise InvalidOptionType(
-                f"job {len(made)} is a {type(item).__name__}: give (name, data), (name, data, options) or JobSpec(...); "
-                "nothing of this chunk was stored")
+                f"job {len(made)} is a {type(item).__name__}: "
+                "give (name, data), (name, data, options) or JobSpec(...); nothing of this chunk was stored")
         return made
 
 

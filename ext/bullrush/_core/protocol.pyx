@@ -1,6 +1,7 @@
 """The asyncio protocol of a data connection: replies go, in order, to the sessions and futures that asked.
 
-hiredis parses; the socket, TLS and the login are redis-py's, whose protocol this one replaces on a connected transport.
+hiredis parses; the socket, TLS and the login are redis-py's, whose protocol this one replaces on a connected
+transport.
 """
 
 from collections import deque
@@ -59,7 +60,8 @@ cdef class DataProtocol:
         """Send one command; returns a future of its reply (an error reply is raised by whoever awaits it)."""
         future = self.loop.create_future()
         if self.lost is not None or self.transport is None:
-            future.set_exception(ConnectionLost("the connection is closed: nothing was sent", took_effect=False))
+            future.set_exception(
+                ConnectionLost("the connection is closed: nothing was sent", took_effect=False))
             return future
         self._expect(future, monotonic_ns() * 1e-9)
         self.transport.write(frame)
@@ -134,7 +136,8 @@ cdef class DataProtocol:
         pending, self._pending = self._pending, deque()
         for who in pending:
             if not isinstance(who, Session) and not who.done():
-                who.set_exception(ConnectionLost("the connection was lost while a reply was awaited", took_effect=None))
+                who.set_exception(
+                    ConnectionLost("the connection was lost while a reply was awaited", took_effect=None))
         if self._old is not None:
             self._old.connection_lost(error)
         if self._on_lost is not None:

@@ -1,13 +1,15 @@
 """A session: calls with numbers on one socket, so that a lost reply is neither a lost call nor a call twice.
 
-The state machine knows bytes and states only. The owner of a socket asks `poll` for what to send, hands each reply to `receive`
-in order, and says `lost` when the socket is gone. Nothing leaves before `open` was answered; a call applies only if the server
-has seen exactly the one before it; `open` on a new socket closes the session before it and tells how far it got.
+The state machine knows bytes and states only. The owner of a socket asks `poll` for what to send, hands each
+reply to `receive` in order, and says `lost` when the socket is gone. Nothing leaves before `open` was
+answered; a call applies only if the server has seen exactly the one before it; `open` on a new socket closes
+the session before it and tells how far it got.
 
-    CLOSED --poll: open--> OPENING --answer--> READY --lost--> CLOSED      (ENDED: a fatal answer, or closed by the owner)
+    CLOSED --poll: open--> OPENING --answer--> READY --lost--> CLOSED
+    ENDED: a fatal answer, or closed by the owner
 
-A refused call consumed no number, and the one behind it is refused as well. So after a refusal nothing is sent until nothing is in
-flight; then the refused calls go first, numbered anew.
+A refused call consumed no number, and the one behind it is refused as well. So after a refusal nothing is
+sent until nothing is in flight; then the refused calls go first, numbered anew.
 """
 
 import os
@@ -22,7 +24,8 @@ class ReplyError(Exception):
 
 # Refusals that say "later": nothing was applied, and the same call may pass after a while.
 LATER = frozenset(
-    ("LOADING", "TRYAGAIN", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "MISCONF", "READONLY", "UNBLOCKED", "CROSSSLOT")
+    ("LOADING", "TRYAGAIN", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "MISCONF", "READONLY",
+     "UNBLOCKED", "CROSSSLOT")
 )
 # Refusals after which another server may be the right one.
 ELSEWHERE = frozenset(("READONLY", "MASTERDOWN", "MOVED", "ASK", "CLUSTERDOWN"))
@@ -182,7 +185,9 @@ cdef class Session:
         elif code in LATER or code in ELSEWHERE:
             self._later(code, now)
         else:
-            verdict = Verdict.UNKNOWN if code == "SESSION" or code == "ORDER" else self._refused(call, code, str(reply))
+            verdict = Verdict.UNKNOWN
+            if code != "SESSION" and code != "ORDER":
+                verdict = self._refused(call, code, str(reply))
             if verdict == Verdict.UNKNOWN:
                 call.failures += 1
                 self._reopen(call)
@@ -201,9 +206,10 @@ cdef class Session:
             self.want_reconnect = True
 
     cdef _reopen(self, Call call):
-        """The server does not know this session (obliterate, flush, a failover behind a proxy): open anew on the same socket.
+        """The server does not know this session (obliterate, flush, a failover behind a proxy): open anew.
 
-        Replies of calls behind this one are still to come; they are refused as well, so the owner is asked for a new socket.
+        Replies of calls behind this one are still to come; they are refused as well, so the owner is asked
+        for a new socket.
         """
         self._unknown.append(call)
         self.want_reconnect = True
@@ -216,7 +222,8 @@ cdef class Session:
         if self.state == SessionState.ENDED:
             return
         if self.state == SessionState.OPENING:
-            # A late copy of this open may still run; it fences nothing that is needed, and its session is never used.
+            # A late copy of this open may still run; it fences nothing that is needed, and its session is
+            # never used.
             self.id = self.previous
         else:
             for call in self.inflight:
@@ -267,7 +274,10 @@ cdef class Session:
         pass
 
     cdef Verdict _refused(self, Call call, str code, str message):
-        """Judge an error that is not one of the common refusals. Unknown is the safe answer: `open` tells what was applied."""
+        """Judge an error that is not one of the common refusals.
+
+        Unknown is the safe answer: `open` tells what was applied.
+        """
         return Verdict.UNKNOWN
 
     cdef bint _still_wanted(self, Call call):

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from bullrush._core.frames import ScriptFrame
 from bullrush._core.job import JobBase
@@ -11,12 +11,8 @@ from bullrush.codec import Codec
 from bullrush.errors import BullrushError
 from bullrush.options import JobLike, JobSettings
 
-class _Waiter(Protocol):
-    """A future, asyncio's or concurrent's."""
-
-    def done(self) -> bool: ...
-    def set_result(self, result: Any, /) -> None: ...
-    def set_exception(self, exception: BaseException, /) -> None: ...
+# A future, asyncio's or concurrent's, or what blocking callers wait for: done, set_result, set_exception.
+_Waiter: TypeAlias = object
 
 class Producer(Session):
     """The adding side of one queue on one socket, without I/O."""

@@ -194,7 +194,7 @@ class Window:
         flights, self._flights = list(self._flights), deque()
         for outcome in await asyncio.gather(*flights, return_exceptions=True):
             if isinstance(outcome, list):
-                self._on_stored(outcome)
+                self._on_stored(cast("list[JobBase]", outcome))
 
 
 def _touch(keys: Keys) -> Operation[None]:

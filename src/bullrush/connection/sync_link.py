@@ -140,6 +140,8 @@ class SyncLink:
                     self._turn(done, deadline)
                 else:
                     self._follow(done, left)
+            if self._leader == me and not done():
+                self._watch(monotonic())
         finally:
             if self._leader == me and not inside:
                 self._leader = None
@@ -176,6 +178,7 @@ class SyncLink:
     def _turn(self, done: Callable[[], object], deadline: float) -> None:
         if self._unfinished and self._wire is not None:
             self._lose(self._wire)
+            self._pause = self._retry_at = 0.0
         wire = self._wire
         if wire is None:
             self._connect(deadline)
@@ -209,9 +212,10 @@ class SyncLink:
                     who.receive(reply, now)
         if data is None or len(data) < CHUNK:
             self._watch(now)
+        else:
+            self._wake_served()
         if any(session.want_reconnect for session in list(self._clients)):
             self._lose(wire)
-        self._wake_served()
 
     def _patience(self, deadline: float) -> float:
         """How long to read: to the next look at deadlines, or to the end of a session's pause."""
@@ -220,18 +224,20 @@ class SyncLink:
         return max(0.001, min(deadline, now + TICK, *ends) - now)
 
     def _watch(self, now: float) -> None:
-        """Give up what is overdue. What has come was handed over before."""
+        """Give up what is overdue, once everything that has come was handed over, and wake who is served."""
         wire = self._wire
         stuck = [client.tick(now) for client in list(self._clients.values())]
         if wire is not None and (any(stuck) or wire.overdue(now, self._reply_limit)):
             self._lose(wire)
+        self._wake_served()
 
     # The wire.
 
     def _connect(self, deadline: float) -> None:
         now = monotonic()
         if now < self._retry_at:
-            sleep(max(0.0, min(self._retry_at, deadline) - now))
+            sleep(max(0.0, min(self._retry_at, deadline, now + TICK) - now))
+            self._watch(monotonic())
             return
         self._pause = min(LAST_PAUSE, self._pause * 2 or FIRST_PAUSE)
         self._retry_at = now + self._pause * random.uniform(0.5, 1.0)
@@ -242,11 +248,11 @@ class SyncLink:
         except (RedisError, OSError) as error:
             self._trouble = error
             self._watch(monotonic())
-            self._wake_served()
         else:
             self._take(wire)
 
     def _take(self, wire: Wire) -> None:
+        """Go on with this wire, unless a signal handler has got one meanwhile."""
         for session in list(self._clients):
             if self._wire is None:
                 session.lost()
@@ -263,9 +269,6 @@ class SyncLink:
             self._pause = self._retry_at = 0.0
         if self._wire is wire:
             self._wire = None
-        for session in list(self._clients):
-            if self._wire is None:
-                session.lost()
         wire.close()
 
     def _refuse(self, error: Exception) -> None:

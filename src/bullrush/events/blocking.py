@@ -266,10 +266,14 @@ class SyncQueueEvents:
 
         Raises InvalidOption as `QueueEvents.on` does, and for a listener that is `async def`.
         """
-        if listener is None:
-            return lambda function: self._listen(kind, function)
-        self._listen(kind, listener)
-        return None
+        if listener is not None:
+            self._listen(kind, listener)
+            return None
+
+        def decorate(function: Callable[[EventT], ReturnT]) -> Callable[[EventT], ReturnT]:
+            return self._listen(kind, function)
+
+        return decorate
 
     def _listen(
         self, kind: type[EventT], listener: Callable[[EventT], ReturnT]

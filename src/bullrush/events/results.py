@@ -9,17 +9,17 @@ the look, or, when it finished in between and was evicted, in the stream from th
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from bullrush._core.session import ReplyError
 from bullrush.errors import ConnectionLost, InvalidOption, ServerError
-from bullrush.events.entries import LARGE, Entry, Failure, crash, unpack_value
+from bullrush.events.decoding import crash
+from bullrush.events.entries import LARGE, Entry, Failure, unpack_value
 from bullrush.events.kinds import Event
 from bullrush.events.reader import Batch, Reader, reader_of
-from bullrush.events.stream import START, End, Stream, split_id
+from bullrush.events.stream import START, End, Stream, patiently, split_id
 from bullrush.events.waits import Settled, Taker, Wait, load_settled, value_of
 from bullrush.operations.outcomes import Outcome, read_outcome
 from bullrush.operations.requests import Operation, Run, script_frame
@@ -38,7 +38,6 @@ RENEWAL: Final = 20.0
 LINGER: Final = 5.0
 PAGE: Final = 500
 ENTRIES: Final = 1000
-PAUSE: Final = 0.02
 # A job whose adding is unknown finished at most so long before the wait was registered with the server.
 LOOK_BACK_MS: Final = 5_000
 
@@ -58,6 +57,7 @@ class Results:
         self._task: asyncio.Task[None] | None = None
         self._reader: Reader | None = None
         self._listen_at = 0.0
+        self._epoch: bytes | None = None
 
     # For callers.
 
@@ -128,7 +128,7 @@ class Results:
     @asynccontextmanager
     async def _registered(
         self, jobs: Sequence[JobBase[Any, Any]], limit: float | None
-    ) -> AsyncIterator[Taker]:
+    ) -> AsyncGenerator[Taker, None]:
         """Wait inside; whatever did not come is forgotten at the end."""
         taker = self.register(jobs, limit)
         try:
@@ -229,15 +229,16 @@ class Results:
         if self._loop.time() < self._listen_at:
             return
         try:
-            _, id, number = await self._ask("listen", LISTEN_MS)
+            _, id, number, epoch = await self._ask("listen", LISTEN_MS)
         except ReplyError as error:
             if not str(error).startswith("SESSION"):
                 raise
             # There is no such queue, or no more: the look tells what became of the jobs.
             self._unchecked.update(dict.fromkeys(self._waits))
-            end = End(START, 0)
+            end, self._epoch = End(START, 0), None
             self._listen_at = self._loop.time() + 1
         else:
+            self._epoch = cast("bytes", epoch)
             end = End(cast("bytes", id).decode(), int(cast("bytes", number)))
             self._listen_at = self._loop.time() + RENEWAL
         if self._reader is None:
@@ -256,20 +257,13 @@ class Results:
         return await self._patiently(lambda: self._queue._port.run(_run(frame, arguments)))
 
     async def _patiently(self, ask: Callable[[], Awaitable[list[ReturnT]]]) -> list[ReturnT]:
-        """Ask again when a connection is lost; raises ConnectionLost after the request timeout."""
-        deadline = time.monotonic() + self._queue.app.request_timeout
-        while True:
-            try:
-                return await ask()
-            except ConnectionLost:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(PAUSE)
+        return await patiently(ask, self._queue.app.request_timeout)
 
     # Looking at what is stored.
 
     async def _look(self) -> None:
         gone: list[str] = []
+        self._forget_obliterated()
         while self._unchecked:
             ids = [id for id, _ in zip(self._unchecked, range(PAGE), strict=False)]
             answers = await self._ask("finished", *ids)
@@ -277,8 +271,17 @@ class Results:
                 self._unchecked.pop(id, None)
                 if id in self._waits and not self._looked(id, answer):
                     gone.append(id)
+                elif id in self._waits:
+                    self._waits[id].epoch = self._epoch
         if gone:
             await self._search(gone)
+
+    def _forget_obliterated(self) -> None:
+        """The queue began anew: what was seen in it before is gone, even where an id is used again."""
+        for id in list(self._unchecked):
+            wait = self._waits.get(id)
+            if wait is not None and wait.epoch is not None and wait.epoch != self._epoch:
+                self._settle(id, wait.fallback)
 
     def _looked(self, id: str, answer: object) -> bool:
         """Take what is stored of one job; False: nothing is."""
@@ -326,6 +329,7 @@ class Results:
         for entry in batch.entries:
             self._read_entry(entry)
         if batch.broken:
+            self._listen_at = 0.0
             self._unchecked.update(dict.fromkeys(self._waits))
             self._news.set()
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING, NamedTuple, cast
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from bullrush._core.frames import encode_command
-from bullrush.events.entries import HEAD_BYTES, Entry, Found, Needs, decode_entry
+from bullrush.errors import ConnectionLost
+from bullrush.events.decoding import HEAD_BYTES, Found, Needs, decode_entry
+from bullrush.events.entries import Entry
 from bullrush.events.kinds import Gap
 from bullrush.operations.requests import script_frame
 
@@ -20,6 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bullrush")
 
+ReturnT = TypeVar("ReturnT")
+
+PAUSE = 0.02
 START = "0-0"
 PAGE = 500
 OUTCOMES_PAGE = 50
@@ -112,6 +120,18 @@ class Stream:
             reply = await self.link.call(encode_command("HMGET", self.keys["outcomes"], *ids))
             outcomes.update(_present(ids, reply))
         return Found(heads, outcomes)
+
+
+async def patiently(ask: Callable[[], Awaitable[ReturnT]], limit: float) -> ReturnT:
+    """Ask again over a new connection when one is lost; raises ConnectionLost after `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while True:
+        try:
+            return await ask()
+        except ConnectionLost:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(PAUSE)
 
 
 def split_id(id: str) -> tuple[int, int]:

@@ -32,12 +32,14 @@ _FAILURES: Final[dict[str, type[JobFailed]]] = {
 class Wait:
     """A job that somebody waits for."""
 
-    __slots__ = ("fallback", "since", "takers")
+    __slots__ = ("epoch", "fallback", "since", "takers")
 
     def __init__(self, since: str) -> None:
         self.takers: list[Taker] = []
         # Where in the stream its outcome may be: what stands before it is of another job of that id.
         self.since = split_id(since)
+        # Of the queue in which the job was looked for: after obliterate its id may be that of another job.
+        self.epoch: bytes | None = None
         # What the stream said of its end; the stored outcome says more, while it is there.
         self.fallback: Settled = None
 

@@ -13,6 +13,7 @@
 -- include "settle"
 -- include "claim"
 -- include "publish"
+-- include "whole"
 -- include "wake"
 local worker = ARGV[3]
 local deadline = redis.call("ZSCORE", workers_key, worker)
@@ -87,6 +88,13 @@ local stream_id, fields, size = "", {}, 0
 for i = published_from, #ARGV, 2 do
   fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
   size = size + #ARGV[i + 1]
+end
+if flags >= 32 and completed + others > 0 then
+  local left_out, outcomes = whole_outcomes(14, completed, others_from, others, published_from)
+  if left_out then
+    fields[#fields + 1], fields[#fields + 2] = "outcomes", outcomes
+    size = size + #outcomes
+  end
 end
 if meta[3] ~= "off" and meta[3] ~= "outcomes" then
   if claimed > 0 then

@@ -34,7 +34,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local number, lease = ARGV[7], ARGV[9]
 local deadline = number ~= "" and redis.call("ZSCORE", workers_key, number)
 if number ~= "" then
-  if ARGV[8] == "1" and deadline then return redis.error_reply("TAKEN " .. number) end
+  if ARGV[8] == "1" and (deadline or redis.call("HEXISTS", sessions_key, "w" .. number) == 1) then return redis.error_reply("TAKEN " .. number) end
   if ARGV[8] ~= "1" and (not deadline or tonumber(deadline) == 0) then return redis.error_reply("LEASE lost") end
 end
 

@@ -3,9 +3,10 @@
 -- is still exactly the one seen (0: being reaped already), so a worker that renewed meanwhile keeps everything.
 -- A job is charged only when its start was confirmed; after max_crashes charges of this worker's kind it fails.
 --
--- KEYS   meta workers hosts held jobs plans attempts suspects failed outcomes events wake removed progress logs logged
+-- KEYS   meta sessions workers hosts held jobs plans attempts suspects failed outcomes events wake removed progress logs logged
 -- ARGV   number deadline page max_crashes keep age
 -- RETURN left stalled: how many jobs are left (-1: not dead), and the ids that went back, joined by blanks
+local meta, now  -- what the functions below look at
 -- include "order"
 -- include "retain"
 -- include "publish"
@@ -14,10 +15,10 @@
 local number = ARGV[1]
 local deadline = redis.call("ZSCORE", workers_key, number)
 if not deadline or (tonumber(deadline) ~= 0 and deadline ~= ARGV[2]) then return { -1, "" } end
-local meta = redis.call("HMGET", meta_key, "layout", "paused", "events", "listen", "number", "bytes", "held")
+meta = redis.call("HMGET", meta_key, "layout", "paused", "events", "listen", "number", "bytes", "held")
 if meta[1] ~= "1" then return { -1, "" } end
 local time = redis.call("TIME")
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call("ZADD", workers_key, "XX", "0", number)
 
 local ids = redis.call("SMEMBERS", held_key)
@@ -50,7 +51,11 @@ for i = total, from, -1 do
 end
 local left = from - 1
 if #failed > 0 then retain(failed_key, tonumber(ARGV[5]), tonumber(ARGV[6]), 200) end
-if left == 0 then finish_number(number) end
+if left == 0 then
+  finish_number(number)
+  -- A late copy of the open that registered this number must not revive it: its worker may still think that it holds jobs.
+  redis.call("HSET", sessions_key, "w" .. number, "x0 " .. time[1])
+end
 if total > 0 and (meta[3] ~= "off" or (tonumber(meta[4] or "0") or 0) > now) then
   local fields = { "stalled", table.concat(stalled, " ") }
   if #failed > 0 then fields[3], fields[4] = "crashed", table.concat(failed, " ") end

@@ -5,6 +5,7 @@
 -- KEYS   meta workers hosts held jobs plans attempts waiting suspects prioritized wake removed
 -- ARGV   number
 -- RETURN how many jobs went back
+local meta  -- what wake looks at
 -- include "order"
 -- include "place"
 -- include "wake"
@@ -31,7 +32,7 @@ for i = #ids, 1, -1 do
 end
 redis.call("UNLINK", held_key)
 finish_number(ARGV[1])
-local meta = redis.call("HMGET", meta_key, "layout", "paused", "held", "timer")
+meta = redis.call("HMGET", meta_key, "layout", "paused", "held", "timer")
 if meta[1] then redis.call("HSET", meta_key, "held", (tonumber(meta[3]) or 0) - #ids) end
 redis.call("HDEL", meta_key, "timer")
 wake(redis.call("EXISTS", waiting_key, suspects_key, prioritized_key) > 0)

@@ -4,7 +4,8 @@ with Queue("emails", "redis://localhost") as queue:
     queue.add("welcome", {"to": "a@b.c"})
 """
 
+from bullrush.events.blocking import SyncQueueEvents as QueueEvents
 from bullrush.sync.job import Job
 from bullrush.sync.queue import Queue
 
-__all__ = ["Job", "Queue"]
+__all__ = ["Job", "Queue", "QueueEvents"]

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 
 class Consumer(Generic[DataT]):
-    """Take jobs and settle each by hand: `job.complete(value)`, `job.fail(error)`, `job.release()`,
-    `job.retry_later(delay)`.
+    """Take jobs and settle each by hand.
+
+    With `job.complete(value)`, `job.fail(error)`, `job.release()` or `job.retry_later(delay)`.
 
     `prefetch` is how many jobs are held at a time, fetched ones included. The lease of all of them is renewed
     until they are settled. Leaving `async with` gives back what was fetched and not settled, uncharged.

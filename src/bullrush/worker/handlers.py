@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 from bullrush._core.dispatch import Route
 from bullrush.errors import InvalidOption, InvalidOptionType
@@ -37,7 +37,7 @@ def routes_of(
     handlers: Handlers, executor: Executor, middleware: Sequence[Middleware]
 ) -> tuple[Route | None, dict[str, Route] | None]:
     """Return the route of every job, or those by name; checked, with the middleware around each."""
-    if isinstance(handlers, Mapping):
+    if _are_named(handlers):
         if not handlers:
             raise InvalidOption("the mapping of handlers is empty: give at least one name")
         return None, {
@@ -45,6 +45,10 @@ def routes_of(
             for name, handler in handlers.items()
         }
     return _route(handlers, executor, middleware, "handler"), None
+
+
+def _are_named(handlers: Handlers) -> TypeGuard[Mapping[str, Handler]]:
+    return isinstance(handlers, Mapping)
 
 
 def _route(handler: object, executor: Executor, middleware: Sequence[Middleware], what: str) -> Route:

@@ -1,6 +1,4 @@
-"""The lease keeper: renews from a thread, so that a handler that blocks the loop does not lose its jobs to
-another worker.
-"""
+"""The lease keeper: renews from a thread, so that a handler that blocks the loop keeps its jobs."""
 
 from __future__ import annotations
 
@@ -11,8 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-import redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from bullrush.errors import BullrushError
 from bullrush.scripts import load
@@ -93,9 +90,7 @@ class LeaseKeeper:
                 self._give_back(jobs)
 
     def _give_back(self, jobs: list[JobBase]) -> None:
-        """The loop does not turn: what was claimed and cannot start goes back, under a session of this
-        connection's own.
-        """
+        """The loop does not turn: give back what was claimed and cannot start, in a session of our own."""
         number = self._exchange.number
         held = (self._keys.held(number.decode()),)
         session = os.urandom(8).hex()
@@ -114,7 +109,7 @@ class LeaseKeeper:
             self._command("EVAL", exchange.source, len(keys), *keys, *head, *outcomes)
 
     def _healthy(self, now: float) -> bool:
-        """Past `hang_limit` without a turn of the loop the process counts as hung, and its jobs go to others."""
+        """Past `hang_limit` without a turn of the loop the process is hung, and its jobs go to others."""
         hung = now - self.heartbeat > self._hang_limit
         if hung and not self._hung:
             logger.error(
@@ -130,9 +125,9 @@ class LeaseKeeper:
         keys = script.names(self._keys)
         try:
             self._command("EVALSHA", script.sha, len(keys), *keys, number, lease)
-        except redis.exceptions.NoScriptError:
+        except NoScriptError:
             self._command("EVAL", script.source, len(keys), *keys, number, lease)
-        except redis.exceptions.ResponseError as error:
+        except ResponseError as error:
             if str(error).startswith("LEASE") and number == self._exchange.number:
                 self._on_lost()
             return

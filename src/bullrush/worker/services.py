@@ -128,7 +128,7 @@ class Services:
 
     def _make_exchange(self) -> Exchange:
         number = new_number()
-        settings, queue = self._settings, self.queue
+        settings = self._settings
         keep = settings.remove_on_complete or Keep(COMPLETED_KEPT)
         default, kinds = self._kinds()
         return Exchange(
@@ -243,9 +243,7 @@ class Services:
         return True
 
     def _give_back(self) -> None:
-        """What was claimed and not started returns to the head, the last one first, so that the order is
-        kept.
-        """
+        """What was claimed and not started returns to the head, the last first: the order is kept."""
         exchange = self.exchange
         for job in [*exchange.ready, *exchange.unconfirmed][::-1]:
             exchange.release(job)
@@ -333,9 +331,7 @@ class Services:
         self._was_dry = exchange.dry
 
     def notice(self) -> None:
-        """Look at what happens rarely: a lost lease, late outcomes, leases that seem dead, claims whose reply
-        was lost.
-        """
+        """Look at what is rare: a lost lease, late outcomes, leases that seem dead, claims nobody told of."""
         exchange = self.exchange
         if exchange.lease_lost:
             self._lease_lost()
@@ -391,9 +387,7 @@ class Services:
     # Deadlines, ten times a second (see Link).
 
     def tick(self, now: float) -> bool:
-        """Say that the loop turns, look for dead workers every quarter of a lease, give back what was
-        hoarded.
-        """
+        """Say that the loop turns, look for dead workers every quarter of a lease, give back the hoard."""
         self._keeper.heartbeat = now
         if now - self._looked_at >= self._settings.lease / 4000:
             self._looked_at = now

@@ -275,7 +275,7 @@ class Worker:
         """
         limit = None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
         async with asyncio.timeout(limit):
-            while self._running_services is not None and not await self._is_idle():
+            while self._running_services is not None and not await self._is_idle():  # noqa: ASYNC110
                 await asyncio.sleep(IDLE_LOOK)
 
     async def _is_idle(self) -> bool:
@@ -334,7 +334,8 @@ class Worker:
     def __del__(self) -> None:
         if not getattr(self, "_started", True):
             warnings.warn(
-                f"a worker of queue {self.queue.name!r} was never started: use `async with worker:` or worker.run()",
+                f"a worker of queue {self.queue.name!r} was never started: "
+                "use `async with worker:` or worker.run()",
                 ResourceWarning,
                 source=self,
                 stacklevel=2,

@@ -96,8 +96,13 @@ local SETTLE = {
     place_head(a, id, a ~= id and redis.call("HGET", plans_key, id))
     return true
   end,
-  -- a suspect back to its place among them: element
-  q = function(_, a) redis.call("RPUSH", suspects_key, a) return true end,
+  -- a suspect back to its place among them: element; its start, if it was reported, is so no longer
+  q = function(id, a)
+    local attempts = redis.call("HGET", attempts_key, id)
+    if attempts then redis.call("HSET", attempts_key, id, (string.gsub(attempts, " 1$", " 2"))) end
+    redis.call("RPUSH", suspects_key, a)
+    return true
+  end,
   -- a suspect is about to start: attempts
   s = function(id, a) redis.call("HSET", attempts_key, id, a) end,
   -- no record: it was removed while its id still stood in line
