@@ -39,7 +39,7 @@ venv: $(STAMPS)/venv ## make .venv with Python 3.11 or newer
 
 build: $(STAMPS)/core ## compile the core and install the package in editable mode
 
-demo: build ## run the e-mail campaign on an embedded server (no Redis needed)
+demo: build $(STAMPS)/test ## run the e-mail campaign on an embedded server (no Redis needed)
 	@$(PY) -m examples.email_campaign
 
 test: build $(STAMPS)/test ## run all tests but the long ones, against real servers

@@ -46,6 +46,7 @@ from bullrush.options import (
     job_settings,
     merge_options,
 )
+from bullrush.options.texts import check_int
 
 if TYPE_CHECKING:
     from bullrush.app import Connection
@@ -139,7 +140,8 @@ class Queue(Generic[DataT, ResultT]):
             await results.close()
         if port is not None:
             try:
-                await self.flush()  # asyncio only
+                if self._nowait:  # asyncio only
+                    await self.flush()
                 await port.close()
             finally:
                 self._made_port = None
@@ -220,8 +222,9 @@ class Queue(Generic[DataT, ResultT]):
         than that wait. A blocking iterable is read on the loop, `chunk_size` jobs at a time. What ends it
         early is the cause of AddInterrupted, whose `added` is exact.
         """
-        if isinstance(chunk_size, bool) or not 1 <= chunk_size <= 1000:
-            raise InvalidOption(f"chunk_size={chunk_size!r} must be between 1 and 1000")
+        check_int(chunk_size, "chunk_size", 1, 1000)
+        if max_waiting is not None:
+            check_int(max_waiting, "max_waiting", 0)
         self._settings(options)
         if not hasattr(jobs, "__aiter__") and not hasattr(jobs, "__iter__"):
             raise InvalidOptionType(

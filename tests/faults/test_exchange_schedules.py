@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from bullrush._core.codec import encode
 from bullrush._core.exchange import Exchange
 from bullrush._core.frames import encode_command
 from bullrush._core.job import JobBase
-from bullrush._core.producer import JobFactory, Producer
+from bullrush._core.producer import JobFactory
 from bullrush._core.session import ReplyError
 from bullrush.connection.port import make_producer
 from bullrush.operations.requests import script_frame
@@ -226,6 +225,7 @@ class Worker(Line):
         elif how == "release":
             exchange.release(job)
         elif job.is_last_attempt:
+            self.model.failures.add(job.id)
             exchange.fail(job, encode("no"), encode("ValueError"), encode(""), None, -1, -1)
         else:
             exchange.retry(job, encode("no"), encode("ValueError"), encode(""), delay)
@@ -296,6 +296,7 @@ class Model:
         self.world = world
         self.truth = Truth()
         self.truth_of_copy = Truth()
+        self.failures: set[str] = set()  # ids that a worker has settled as failed
         self.names = 0
         world.executed = self.executed
         self.waiters: list[Waiter] = []
@@ -387,6 +388,7 @@ class Model:
             self.truth.confirmed.add((number, id))
         elif kind not in "pg":
             self.truth.confirmed.discard((number, id))
+        assert kind != "f" or id in self.failures, f"job {id} failed, though no worker said so"
         if kind in "cf":
             self.truth.end(id, "completed" if kind == "c" else "failed")
         self.truth.retries[id] += kind == "r"
@@ -486,6 +488,9 @@ class Model:
             if exchange.settled and exchange.state == 2:
                 held = by_number[exchange.number]
                 assert exchange.server_held == held, f"{worker.name} thinks {exchange.server_held} are held, it is {held}"
+                jobs = (*exchange.ready, *exchange.unconfirmed, *(job for job, number in worker.running if number == exchange.number))
+                suspects = sum(job._is_suspect for job in jobs)
+                assert exchange.suspects == suspects, f"{worker.name} counts {exchange.suspects} suspects, it has {suspects}"
                 known = len(worker.believed())
                 assert known == held or (known > held and self.world.failovers), f"{worker.name} knows {known} of {held} jobs"
 

@@ -313,6 +313,8 @@ cdef class Dispatcher:
         cdef JobBase job
         if not exchange.ready or exchange.running >= exchange.concurrency:
             return None
+        if not exchange.may_start(monotonic_ns() * 1e-9):
+            return None
         job = exchange.ready.popleft()
         exchange.running += 1
         exchange.note_start()
@@ -332,7 +334,9 @@ cdef class Dispatcher:
         self._tokens.get()
 
     cdef bint _may_take(self):
-        return not self._all_threaded or self.exchange.running < self.exchange.concurrency
+        if not self._all_threaded:
+            return True
+        return self.exchange.running < self.exchange.concurrency and self.exchange.may_start(monotonic_ns() * 1e-9)
 
     cdef _run_in_thread(self, JobBase job, handler):
         cdef object value = None

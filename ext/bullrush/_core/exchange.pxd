@@ -15,6 +15,7 @@ cdef class ExchangeCall(Call):
     cdef list starting          # suspects whose start it reports
     cdef readonly int want
     cdef readonly int want_suspects
+    cdef bint promotes          # and claims nothing
 
 
 cdef class Exchange(Session):
@@ -38,6 +39,7 @@ cdef class Exchange(Session):
     cdef public bint charged            # one of them was charged before
     cdef public bint claiming           # False: paused or closing
     cdef public bint look
+    cdef public bint promote_only       # the next call claims nothing
     cdef public bint asked              # something may be there: look, whatever the last reply said
     cdef public int gather              # with a call in flight, another leaves once that much has gathered
     cdef public object running_jobs

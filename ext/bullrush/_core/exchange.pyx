@@ -336,7 +336,7 @@ cdef class Exchange(Session):
             return
         cdef bytes outcome = self._failure(job, reason, error_type, stack)
         kept, aged = self._retention(keep, count, age)
-        self._publish("failed", pack_value(job.id) + reason + error_type)
+        self._publish("failed", pack_value(job.id) + reason + error_type + pack_value(job.attempts_made + 1))
         self._other(b"f", job, outcome, kept, aged, True)
 
     def retry(self, JobBase job not None, bytes reason, bytes error_type, bytes stack, long long delay):
@@ -347,7 +347,7 @@ cdef class Exchange(Session):
         outcome = self._failure(job, reason, error_type, stack)
         lost = job.attempts_started - job.attempts_made - 1
         made = job.attempts_made + 1
-        self._publish("retrying", pack_value(job.id) + pack_value(made) + pack_value(delay) + reason)
+        self._publish("retrying", pack_value(job.id) + pack_value(made) + pack_value(delay) + reason + error_type)
         self._other(b"r", job, b"%d %d 0 0" % (made, max(lost, 0)), b"%d" % delay, outcome, True)
 
     cdef bytes _failure(self, JobBase job, bytes reason, bytes error_type, bytes stack):
@@ -510,17 +510,18 @@ cdef class Exchange(Session):
         cdef ExchangeCall call
         if flights >= 2 or self.lease_lost:
             return None
-        want = self._want(now)
+        want = 0 if self.promote_only else self._want(now)
         if flights == 1:
             if gathered < self.gather and (self.dry or want < self.gather):
                 return None
         elif not (gathered or self.asked or (want and not self.dry)
-                  or (self.look and now - self._sent_last > QUIET)):
+                  or (self.look and now - self._sent_last > min(QUIET, self.lease / 4000.0))):
             return None
         if not self._sealed:
             self._seal()
         call = self._sealed.popleft()
         call.want, call.want_suspects = want, self._want_suspects() if want else 0
+        call.promotes, self.promote_only = self.promote_only, False
         self.asked = False
         self._sent_last = now
         return call
@@ -571,7 +572,9 @@ cdef class Exchange(Session):
         if len(outcomes) > 1:
             half = len(outcomes) // 2
             rest = ExchangeCall()
-            rest.kind, rest.failures, rest.starting = call.kind, call.failures, []
+            # Each half has failed once, as part of the whole: it is halved again, or blamed, when it fails by itself.
+            rest.kind, rest.failures, rest.starting = call.kind, 1, []
+            call.failures = 1
             self._repack(rest, outcomes[half:])
             self._repack(call, outcomes[:half])
             self.resend.insert(0, rest)
@@ -636,6 +639,11 @@ cdef class Exchange(Session):
         self.server_held = len(held)
         self.asked = True
         self.dry = False
+        for job in (*self.ready, *self.unconfirmed):
+            if job.suspect and job.id not in held:
+                self.suspects -= 1
+                self.charged = False
+        self.unconfirmed = [job for job in self.unconfirmed if job.id in held]
         kept = [job for job in self.ready if job.id in held]
         self.ready.clear()
         self.ready.extend(kept)
@@ -677,12 +685,15 @@ cdef class Exchange(Session):
         self.flags = answer[1]
         if answer[2]:
             self.due_at = answer[2]
-        self.server_held += len(answer[4]) - len(call.ids) + len(answer[6])
+        # A refused report of a start settles nothing.
+        refused = sum([id.decode() in call.ids for id in answer[6]])
+        self.server_held += len(answer[4]) - len(call.ids) + refused
         self.settled_total += len(call.ids)
         self.claimed_total += len(answer[4])
         if answer[3]:
             self._claim(answer, now)
-        self.dry = not self.flags & MORE
+        # Who only promoted waits for the token like everybody else, so that jobs nobody handles here reach another worker.
+        self.dry = call.promotes or not self.flags & MORE
         if self.flags & SUSPECTS_LEFT and self.suspects == 0:
             self.asked = True
         if answer[6]:
@@ -721,8 +732,10 @@ cdef class Exchange(Session):
         job.sink = self._sink
         try:
             job.read_record(record)
+            if job.options is not None:
+                job.settings  # noqa: B018 - options that cannot be read fail here, not in the middle of a start
         except CodecError as error:
-            job.record = record
+            job.record, job.name = record, None     # without a name it is never started
             self.broken.append((job, error))
         else:
             if self._kinds:

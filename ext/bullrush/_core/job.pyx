@@ -106,6 +106,8 @@ cdef class JobBase:
         """What was added; decoded at the first look. Raises CodecError when it cannot be decoded."""
         if self._data is UNREAD:
             self._data = self._decode()
+        elif isinstance(self._data, CodecError):
+            raise self._data
         return self._data
 
     cdef object _decode(self):
@@ -255,8 +257,12 @@ cdef class JobBase:
         if id is not None:
             self.id = id
         if record is not None:
-            self.read_record(record)
             self._data = UNREAD
+            try:
+                self.read_record(record)
+            except CodecError as error:
+                # One job that cannot be read must not hide a page of others: whoever looks at its data learns why.
+                self.record, self._data = record, error
         if data is not UNREAD:
             self._data = data
         if attempts is not None:

@@ -8,6 +8,7 @@ lost reply.
 """
 
 from collections import deque
+from collections.abc import Mapping
 
 from cpython.bytes cimport PyBytes_GET_SIZE
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
@@ -144,7 +145,7 @@ cdef class Producer(Session):
 
     def give_id(self, JobBase job not None):
         """Give a job its id before its call is written; False when no reserved one is left."""
-        if self.state != SessionState.READY or self._left <= self.pending_jobs:
+        if self.state != SessionState.READY or self._left < 1:
             return False
         self._number_for(job)
         return True
@@ -513,7 +514,10 @@ cdef class JobFactory:
         self._names = {}
 
     cdef bytes _packed_name(self, object name):
-        cdef object packed = self._names.get(name)
+        cdef object packed
+        if type(name) is not str:
+            self._name_check(name, "job name")
+        packed = self._names.get(name)
         if packed is None:
             self._name_check(name, "job name")
             packed = pack_value(name)
@@ -574,6 +578,9 @@ cdef class JobFactory:
         """Make the jobs of a chunk from tuples and specs; `options` hold for all, those of a job win."""
         cdef list made = []
         cdef object shared = self._settings_of(options)
+        if not hasattr(jobs, "__iter__"):
+            raise InvalidOptionType(
+                f"jobs is {jobs!r} ({type(jobs).__name__}): give an iterable of (name, data) or JobSpec(...)")
         cdef object item
         cdef Py_ssize_t parts
         for item in jobs:
@@ -582,7 +589,7 @@ cdef class JobFactory:
                 if parts == 2:
                     made.append(self._make(item[0], item[1], shared, now_ms))
                     continue
-                if parts == 3:
+                if parts == 3 and isinstance(item[2], Mapping):
                     own = self._settings_of({**options, **item[2]})
                     made.append(self._make(item[0], item[1], own, now_ms))
                     continue

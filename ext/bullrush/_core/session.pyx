@@ -14,6 +14,7 @@ sent until nothing is in flight; then the refused calls go first, numbered anew.
 
 import os
 from collections import deque
+from operator import attrgetter
 
 from bullrush._core.frames cimport ScriptFrame, WriteBuffer
 
@@ -173,6 +174,8 @@ cdef class Session:
             elif self._still_wanted(call):
                 self.resend.append(call)
         self.resend += waiting
+        # As they were sent: a call of unknown fate may stand before or behind one that was refused.
+        self.resend.sort(key=attrgetter("number"))
         self._opened(reply)
 
     cdef _receive_error(self, Call call, object reply, double now):
@@ -189,7 +192,7 @@ cdef class Session:
             if code != "SESSION" and code != "ORDER":
                 verdict = self._refused(call, code, str(reply))
             if verdict == Verdict.UNKNOWN:
-                call.failures += 1
+                call.failures += code != "SESSION" and code != "ORDER"
                 self._reopen(call)
                 return
             if verdict == Verdict.DROP:

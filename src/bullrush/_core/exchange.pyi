@@ -34,6 +34,7 @@ class Exchange(Session):
     charged: bool
     claiming: bool
     look: bool
+    promote_only: bool
     asked: bool
     gather: int
     running_jobs: set[JobBase[Any, Any]]

@@ -67,6 +67,7 @@ class Link:
         self._timer: asyncio.TimerHandle | None = None
         self._waiters = 0
         self._closed = False
+        self._refused: BullrushError | None = None
         _links.add(self)
 
     # Sessions.
@@ -131,6 +132,8 @@ class Link:
                 self._ensure_connecting()
                 assert self._up is not None
                 await self._up.wait()
+                if self._refused is not None:
+                    raise self._refused
                 if self._closed:
                     raise ConnectionLost("the connection is closed: nothing was sent", took_effect=False)
         finally:
@@ -159,6 +162,7 @@ class Link:
     def _ensure_connecting(self) -> None:
         if self._connecting is None or self._connecting.done():
             assert self._loop is not None
+            self._refused = None
             self._connecting = self._loop.create_task(
                 self._connect(), name=f"bullrush connects to {self.address.label}"
             )
@@ -202,6 +206,10 @@ class Link:
             failing = getattr(session, "fail_all", None)
             if failing is not None:
                 failing(final)
+        if self._up is not None and self._waiters:
+            self._refused = final
+            self._up.set()
+            self._up = asyncio.Event()
         self._report(final)
 
     def _report(self, error: Exception) -> None:
@@ -215,6 +223,9 @@ class Link:
         if self._up is not None and not self._closed:
             self._up.clear()
         self.protocol = None
+        connection, self._connection = self._connection, None
+        # Its transport is gone; without this it warns when it is collected.
+        getattr(connection, "_close", _nothing)()
         for session in list(self._sessions):
             session.lost()
         if self.on_lost is not None:
@@ -281,6 +292,10 @@ class Link:
                 failing(
                     ConnectionLost("this process was forked while the call was under way", took_effect=None)
                 )
+
+
+def _nothing() -> None:
+    """Stand in for a method that is missing."""
 
 
 def _replace_by_nothing(descriptor: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
+logger = logging.getLogger("bullrush")
+
 
 def make_producer(keys: Keys, codec_name: str) -> Producer:
     """Make the producing state machine of a queue."""
@@ -34,7 +37,15 @@ class AsyncPort:
         self.keys = keys
         self.timeout = timeout
         self.producer = make_producer(keys, codec_name)
+        self.producer.on_missing = self._report_missing
         link.attach(self.producer, self)
+
+    def _report_missing(self, jobs: int) -> None:
+        logger.error(
+            "queue %r: %d acknowledged jobs are missing on the server that answers now (a failover or a restore)",
+            self.keys.queue,
+            jobs,
+        )
 
     # Adding.
 

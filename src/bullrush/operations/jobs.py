@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from bullrush._core.session import ReplyError
+from bullrush.errors import CodecError
 from bullrush.operations.outcomes import Outcome, read_outcome
 from bullrush.operations.requests import Argument, Numbered, Operation, Run, read, script_frame
 from bullrush.options import STATES, State
@@ -81,9 +82,17 @@ def get_snapshots(
     for i, record in enumerate(records):
         if record is not None:
             packed = outcomes[i]
-            outcome = None if packed is None else read_outcome(packed, codec)
+            outcome = None if packed is None else _readable_outcome(packed, codec)
             result.append(Snapshot(ids[i], record, attempts[i], outcome, progress[i], state))
     return result
+
+
+def _readable_outcome(packed: bytes, codec: Codec | None) -> Outcome | None:
+    """One outcome that cannot be read must not hide a page of others."""
+    try:
+        return read_outcome(packed, codec)
+    except (CodecError, LookupError, TypeError, ValueError):
+        return None
 
 
 def get_counts(keys: Keys, states: Sequence[State]) -> Operation[dict[State, int]]:

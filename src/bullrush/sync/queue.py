@@ -34,6 +34,7 @@ from bullrush.options import (
     job_settings,
     merge_options,
 )
+from bullrush.options.texts import check_int
 from bullrush.queue import CHUNK_BYTES, MAX_RECORD, ReturnT
 from bullrush.sync.job import Job
 
@@ -195,8 +196,9 @@ class Queue(Generic[DataT, ResultT]):
         than that wait. A blocking iterable is read on the loop, `chunk_size` jobs at a time. What ends it
         early is the cause of AddInterrupted, whose `added` is exact.
         """
-        if isinstance(chunk_size, bool) or not 1 <= chunk_size <= 1000:
-            raise InvalidOption(f"chunk_size={chunk_size!r} must be between 1 and 1000")
+        check_int(chunk_size, "chunk_size", 1, 1000)
+        if max_waiting is not None:
+            check_int(max_waiting, "max_waiting", 0)
         self._settings(options)
         if not hasattr(jobs, "__aiter__") and not hasattr(jobs, "__iter__"):
             raise InvalidOptionType(

@@ -120,6 +120,7 @@ class Services:
         self._due_timer: asyncio.TimerHandle | None = None
         self._due_at = 0
         self._was_dry = False
+        self._hurried = False
         self._opened: asyncio.Future[None] = self.loop.create_future()
         self._adopting: asyncio.Task[None] | None = None
 
@@ -209,12 +210,17 @@ class Services:
         await self._link.close()
         await self._stack.aclose()
 
+    def hurry(self) -> None:
+        """A second close does not wait any longer: what runs is cancelled and given back."""
+        self._hurried = True
+
     async def close(self, limit: float | None) -> None:
         """Close in order: no more claims, give back, let run, settle, retire."""
         self.exchange.claiming = False
         if await self._until(lambda: not self.exchange.inflight, CLOSE_LIMIT / 2):
             self._give_back()
-        if not await self._until(self._nothing_runs, limit):
+        await self._until(lambda: self._hurried or self._nothing_runs(), limit)
+        if not self._nothing_runs():
             self._cancel_running(SHUTDOWN)
             await self._until(self._nothing_runs, CLOSE_LIMIT / 2)
         self.dispatcher.stop_threads()
@@ -252,7 +258,8 @@ class Services:
         self.dispatcher.flush()
 
     def _cancel_running(self, reason: str) -> None:
-        for job in list(self.exchange.running_jobs):
+        # The last one first: each goes back to the head of the line.
+        for job in sorted(self.exchange.running_jobs, key=lambda job: (len(job.id), job.id), reverse=True):
             job._cancel(reason)
 
     async def _retire(self) -> None:
@@ -376,13 +383,18 @@ class Services:
         self.exchange.asked = True
         self.dispatcher.flush()
 
+    def _promote(self) -> None:
+        self.exchange.promote_only = True
+        self._ask()
+
     def _wait_for_due(self, due_ms: int) -> None:
         """A delayed job this worker was told of: look when its time has come."""
         self._due_at = due_ms
         if self._due_timer is not None:
             self._due_timer.cancel()
         wait = max(0.0, (due_ms - self.exchange.server_now()) / 1000 + 0.001)
-        self._due_timer = self.loop.call_later(wait, self._ask)
+        # With handlers by name the token decides who looks: the job may be for another worker.
+        self._due_timer = self.loop.call_later(wait, self._ask if self._routes is None else self._promote)
 
     # Deadlines, ten times a second (see Link).
 

@@ -102,6 +102,8 @@ class Worker:
         self._concurrency = self.settings.concurrency
         self._stop: asyncio.Event | None = None
         self._paused = False
+        self._closing: Services | None = None
+        self._cancelled_body = False
         self._started = False
         self._fatal: BaseException | None = None
         self._body: asyncio.Task[Any] | None = None
@@ -164,7 +166,10 @@ class Worker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._body = None
+        body, self._body = self._body, None
+        if self._cancelled_body and body is not None:
+            self._cancelled_body = False
+            body.uncancel()
         await self.close()
         if self._fatal is not None:
             fatal, self._fatal = self._fatal, None
@@ -234,14 +239,27 @@ class Worker:
             0.0 if force else None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
         )
         services, self._running_services = self._running_services, None
+        if services is None and self._closing is not None:
+            if limit is not None:
+                await self._hurry(self._closing, limit)
+            return
         if services is not None:
-            await services.close(limit)
+            self._closing = services
+            try:
+                await services.close(limit)
+            finally:
+                self._closing = None
             self._listeners.emit("closed")
             await self._listeners.finish()
         if self._stop is not None:
             self._stop.set()
         if self._owns_queue:
             await self.queue.close()
+
+    async def _hurry(self, services: Services, limit: float) -> None:
+        """Another close is under way: it ends at this one's limit."""
+        await asyncio.sleep(limit)
+        services.hurry()
 
     def _die(self, error: BaseException) -> None:
         """A fatal error: the body of `async with` is cancelled, and the error is raised at its end."""
@@ -250,6 +268,7 @@ class Worker:
         if self._stop is not None:
             self._stop.set()
         if self._body is not None:
+            self._cancelled_body = True
             self._body.cancel()
 
     # Control.
