@@ -17,7 +17,9 @@ from bullrush.operations.requests import script_frame
 
 JOBS = 1_000
 IDS = [str(1_000_000 + i) for i in range(JOBS)]
-RECORD = encode_record("send-email", 1_795_000_000_000, None, {"to": "user000042@mail.example.com", "uid": 100_042})
+RECORD = encode_record(
+    "send-email", 1_795_000_000_000, None, {"to": "user000042@mail.example.com", "uid": 100_042}
+)
 
 
 class Owner:
@@ -88,7 +90,9 @@ def test_build(benchmark: BenchmarkFixture) -> None:
 
 @pytest.mark.benchmark(group="exchange of 1,000 jobs")
 def test_hiredis_reads_the_reply(benchmark: BenchmarkFixture) -> None:
-    packed = b"*2\r\n$%d\r\n%b\r\n" % (len(" ".join(IDS)), " ".join(IDS).encode()) + encode_command(*[RECORD] * JOBS)
+    packed = b"*2\r\n$%d\r\n%b\r\n" % (len(" ".join(IDS)), " ".join(IDS).encode()) + encode_command(
+        *[RECORD] * JOBS
+    )
 
     def read() -> object:
         reader = hiredis.Reader()

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic, sleep
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -42,6 +43,10 @@ def running_server(url: str) -> Generator[str]:
         return
     with embedded.start(url.removeprefix("embedded://")) as server:
         yield server.url
+    # The folder is removed next: let the server, whose last user we were, save and go first.
+    deadline = monotonic() + 5
+    while Path(server.socket_path).exists() and monotonic() < deadline:
+        sleep(0.01)
 
 
 def send(arguments: argparse.Namespace, folder: Path, console: Console) -> Result:

@@ -111,7 +111,7 @@ def async_handler(settings: Settings) -> Callable[[Job], Awaitable[str]]:
         note(job)
         if job.name == "poison":
             os._exit(13)
-        await asyncio.sleep(settings.seconds)
+        await asyncio.sleep(settings.seconds)  # time is the subject
         return job.id
 
     return handle
@@ -123,7 +123,7 @@ def blocking_handler(settings: Settings) -> Callable[[Job], Awaitable[str]]:
 
     async def handle(job: Job) -> str:
         note(job)
-        time.sleep(settings.seconds)  # noqa: ASYNC251
+        time.sleep(settings.seconds)  # noqa: ASYNC251  # time is the subject
         return job.id
 
     return handle
@@ -137,7 +137,7 @@ def thread_handler(settings: Settings) -> Callable[[sync.Job], str]:
         note(job)
         if job.name == "poison":
             os._exit(13)
-        time.sleep(settings.seconds)
+        time.sleep(settings.seconds)  # time is the subject
         return job.id
 
     return handle

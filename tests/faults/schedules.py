@@ -217,7 +217,9 @@ class World:
         """Cut a socket: what is in flight arrives now, in part, or late, when the next connection may be open."""
         arrived = self.rng.randint(0, len(line.up)) if self.rng.random() < 0.6 else 0
         late = self.rng.random() < 0.6
-        self.note(f"cut {line.name}: {arrived} of {len(line.up)} requests arrive, the rest {'late' if late else 'never'}")
+        self.note(
+            f"cut {line.name}: {arrived} of {len(line.up)} requests arrive, the rest {'late' if late else 'never'}"
+        )
         line.cut(arrived, late)
 
     def deliver_late(self) -> None:
@@ -254,12 +256,18 @@ class World:
         self.note("a replica has got this far")
         keys = self.all_keys()
         dumps = self.wire.commands(*[("DUMP", key) for key in keys])
-        self.copy = Copy({k: d for k, d in zip(keys, dumps, strict=True) if isinstance(d, bytes)}, self.now, len(self.trace))
+        self.copy = Copy(
+            {k: d for k, d in zip(keys, dumps, strict=True) if isinstance(d, bytes)},
+            self.now,
+            len(self.trace),
+        )
 
     def fail_over(self, hidden: bool) -> None:
         """The replica takes over; a proxy may hide that from the clients."""
         assert self.copy is not None
-        self.note(f"failover{' behind a proxy' if hidden else ''} to what the replica had at trace line {self.copy.step}")
+        self.note(
+            f"failover{' behind a proxy' if hidden else ''} to what the replica had at trace line {self.copy.step}"
+        )
         if not hidden:
             for line in self.lines:
                 line.cut(self.rng.randint(0, len(line.up)), late=False)
@@ -287,7 +295,15 @@ class World:
             assert isinstance(flat, list)
             for member, score in zip(flat[::2], flat[1::2], strict=True):
                 if float(score):
-                    moves.append(("ZADD", self.keys[name], "XX", int(float(score)) - int(seconds * 1000) * factor, member))
+                    moves.append(
+                        (
+                            "ZADD",
+                            self.keys[name],
+                            "XX",
+                            int(float(score)) - int(seconds * 1000) * factor,
+                            member,
+                        )
+                    )
         if moves:
             self.wire.command("CONFIG", "SET", "maxmemory", "0")
             self.wire.commands(*moves)
@@ -375,7 +391,9 @@ def _title(frame: bytes) -> str:
 
 
 _SCRIPTS = ("open", "add", "reserve", "exchange", "pause", "renew", "retire", "reap")
-_NAMES = {load(name).sha.encode(): name for name in _SCRIPTS} | {load(name).source[-80:]: name for name in _SCRIPTS}
+_NAMES = {load(name).sha.encode(): name for name in _SCRIPTS} | {
+    load(name).source[-80:]: name for name in _SCRIPTS
+}
 
 
 def _short(reply: object) -> str:

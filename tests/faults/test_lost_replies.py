@@ -45,7 +45,7 @@ class Witness:
 
     async def __call__(self, job: Job) -> int:
         self.runs[job.data] += 1
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # time is the subject
         return job.data
 
 

@@ -93,8 +93,16 @@ class Model:
             producer.wait_for_space(waiter)
             return
         rng = self.world.rng
-        kinds = [rng.choice(("plain", "plain", "plain", "large", "custom", "custom", "delayed", "prioritized", "lifo"))]
-        kinds = kinds * count if count > 20 or rng.random() < 0.5 else [rng.choice(("plain", "large", "custom")) for _ in range(count)]
+        kinds = [
+            rng.choice(
+                ("plain", "plain", "plain", "large", "custom", "custom", "delayed", "prioritized", "lifo")
+            )
+        ]
+        kinds = (
+            kinds * count
+            if count > 20 or rng.random() < 0.5
+            else [rng.choice(("plain", "large", "custom")) for _ in range(count)]
+        )
         markers = list(range(self.markers, self.markers + count))
         self.markers += count
         jobs = [self._make(kind, marker) for kind, marker in zip(kinds, markers, strict=True)]
@@ -226,7 +234,9 @@ class Model:
         if unit.waiter.resolved and error is None:
             for job, marker, count in zip(unit.jobs, unit.markers, stored, strict=True):
                 self._check_acknowledged(job, marker, count, records)
-        elif isinstance(error, QueueFull) or (isinstance(error, ConnectionLost) and error.took_effect is False):
+        elif isinstance(error, QueueFull) or (
+            isinstance(error, ConnectionLost) and error.took_effect is False
+        ):
             seen = [marker for marker in unit.markers if copies.get(marker)]
             assert not seen, f"{error!r}, but {seen} was stored"
         else:
@@ -239,13 +249,19 @@ class Model:
             return
         if job.duplicate:
             assert count == 0, f"{marker} counts as a duplicate of {job.id}, but it was stored"
-            assert job.id in records or self.taken, f"{marker} counts as a duplicate of {job.id}, which is not there"
+            assert job.id in records or self.taken, (
+                f"{marker} counts as a duplicate of {job.id}, which is not there"
+            )
         else:
             assert count == 1, f"{marker} was acknowledged and is not there"
             assert marker_of(records[job.id]) == marker, f"{marker} was told the wrong id {job.id}"
 
     def _check_order(self, places: list[tuple[str, str]], records: dict[str, bytes]) -> None:
-        rank = {marker_of(records[id]): -position for position, (name, id) in enumerate(places) if name == "waiting"}
+        rank = {
+            marker_of(records[id]): -position
+            for position, (name, id) in enumerate(places)
+            if name == "waiting"
+        }
         for line in self.world.lines:
             units = [unit for unit in self.added if unit.owner is line and unit.ordered]
             ranks = [rank[marker] for unit in units for marker in unit.markers if marker in rank]
@@ -259,10 +275,14 @@ class Model:
         if self.world.failovers != 1 or self.world.obliterated:
             return
         for line in self.same_session:
-            acknowledged = [u for u in self.added if u.owner is line and u.waiter.resolved and not u.waiter.error]
+            acknowledged = [
+                u for u in self.added if u.owner is line and u.waiter.resolved and not u.waiter.error
+            ]
             pairs = [pair for unit in acknowledged for pair in zip(unit.markers, unit.jobs, strict=True)]
             lost = [m for m, job in pairs if m in self.taken and not copies.get(m) and not job.duplicate]
-            assert producer_of(line).missing >= len(lost), f"{line.name} lost {lost} and was told {producer_of(line).missing}"
+            assert producer_of(line).missing >= len(lost), (
+                f"{line.name} lost {lost} and was told {producer_of(line).missing}"
+            )
 
     def _check_events(self, records: dict[str, bytes]) -> None:
         """Each stored job was told of once."""

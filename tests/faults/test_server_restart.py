@@ -40,7 +40,7 @@ class Producer:
             self.acknowledged[job.id] = number
             self.last_at = time.monotonic()
             number += 1
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.002)  # time is the subject
 
     def stop(self) -> None:
         self._stopping = True
@@ -57,7 +57,7 @@ class Handler:
     async def __call__(self, job: Job) -> None:
         self.runs[job.id] += 1
         self.running.add(job.id)
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # time is the subject
         self.running.discard(job.id)
         self.last_at = time.monotonic()
 

@@ -167,7 +167,7 @@ async def test_what_is_no_job(queue: Queue, jobs: object) -> None:
 async def test_what_is_no_iterable(queue: Queue) -> None:
     await refused(lambda queue: queue.add_bulk(5), queue, InvalidOptionType, "jobs", "int")
     await refused(lambda queue: queue.add_stream(5), queue, InvalidOptionType, "jobs", "int")
-    await refused(lambda queue: queue.add_stream([], chunk_size=0), queue, InvalidOption, "chunk_size=0")
+    await refused(lambda queue: queue.add_stream([], chunk_size=0), queue, InvalidOption, "chunk_size is 0")
     await refused(lambda queue: queue.add_stream([], chunk_size=2.5), queue, InvalidOptionType, "chunk_size")
     await refused(
         lambda queue: queue.add_stream([], max_waiting="9"), queue, InvalidOptionType, "max_waiting"

@@ -148,12 +148,12 @@ async def test_concurrency_is_reached_and_never_exceeded(queue: Queue, threaded:
 
     async def on_loop(job: Job) -> None:
         change(1)
-        await asyncio.sleep(0.004)
+        await asyncio.sleep(0.004)  # time is the subject
         change(-1)
 
     def in_thread(job: sync.Job) -> None:
         change(1)
-        time.sleep(0.004)
+        time.sleep(0.004)  # time is the subject
         change(-1)
 
     await queue.add_bulk([("work", i) for i in range(300)])

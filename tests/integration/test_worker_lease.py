@@ -38,7 +38,7 @@ class Runs:
 
     async def __call__(self, job: Job) -> str:
         self.runs[job.id] += 1
-        await asyncio.sleep(self._seconds)
+        await asyncio.sleep(self._seconds)  # time is the subject
         return "other"
 
 
@@ -48,7 +48,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_job(queue: Queue, unstar
 
     async def block(job: Job) -> str:
         blocked[job.id] += 1
-        time.sleep(3 * LEASE)  # noqa: ASYNC251
+        time.sleep(3 * LEASE)  # noqa: ASYNC251  # time is the subject
         return "blocker"
 
     job = await queue.add("work", 0)
@@ -236,7 +236,7 @@ async def test_a_worker_whose_number_was_reaped_starts_over(queue: Queue, redis_
         if len(started) > 1:
             return "second"
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(60)  # time is the subject
         except asyncio.CancelledError:
             cancelled.append(job.id)
             raise

@@ -42,7 +42,7 @@ class AsyncPort:
 
     def _report_missing(self, jobs: int) -> None:
         logger.error(
-            "queue %r: %d acknowledged jobs are missing on the server that answers now (a failover or a restore)",
+            "queue %r: %d acknowledged jobs are missing on the server that answers now (failover, restore)",
             self.keys.queue,
             jobs,
         )

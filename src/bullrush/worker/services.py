@@ -40,6 +40,8 @@ logger = logging.getLogger("bullrush")
 
 COMPLETED_KEPT = 1_000
 CLOSE_LIMIT = 10.0
+# How long a worker that parks jobs leaves what is due to others.
+YIELD = 0.15
 
 
 class Starter(Protocol):
@@ -121,6 +123,8 @@ class Services:
         self._due_at = 0
         self._was_dry = False
         self._hurried = False
+        self._parks = False
+        self._yielding_until = 0.0
         self._opened: asyncio.Future[None] = self.loop.create_future()
         self._adopting: asyncio.Task[None] | None = None
 
@@ -314,6 +318,7 @@ class Services:
 
     def unhandled(self, job: JobBase) -> None:
         """See Settler."""
+        self._parks = True
         self.settler.unhandled(job)
 
     def awaitable(self, job: JobBase, value: Awaitable[object]) -> None:
@@ -374,7 +379,11 @@ class Services:
     def _look(self, _token: bool) -> bool:
         """Something may be there. Returns whether this worker will claim."""
         exchange = self.exchange
-        if not exchange.claiming or exchange.running + len(exchange.ready) >= exchange.concurrency:
+        if (
+            self.loop.time() < self._yielding_until
+            or not exchange.claiming
+            or exchange.running + len(exchange.ready) >= exchange.concurrency
+        ):
             return False
         self._ask()
         return True
@@ -384,8 +393,11 @@ class Services:
         self.dispatcher.flush()
 
     def _promote(self) -> None:
+        """A job that is due may be one that nobody handles here: others look first, this worker a little later."""
+        self._yielding_until = self.loop.time() + YIELD
         self.exchange.promote_only = True
         self._ask()
+        self._due_timer = self.loop.call_later(YIELD, self._ask)
 
     def _wait_for_due(self, due_ms: int) -> None:
         """A delayed job this worker was told of: look when its time has come."""
@@ -393,8 +405,7 @@ class Services:
         if self._due_timer is not None:
             self._due_timer.cancel()
         wait = max(0.0, (due_ms - self.exchange.server_now()) / 1000 + 0.001)
-        # With handlers by name the token decides who looks: the job may be for another worker.
-        self._due_timer = self.loop.call_later(wait, self._ask if self._routes is None else self._promote)
+        self._due_timer = self.loop.call_later(wait, self._promote if self._parks else self._ask)
 
     # Deadlines, ten times a second (see Link).
 

@@ -4,6 +4,9 @@
 -- job, and 0 = not suspected, 2 = suspected, 1 = suspected and confirmed to have started.
 local refused = {}
 
+-- The finished ms with the number of the entry behind the point: calls within one millisecond leave in their order.
+local finished_at = string.format("%.0f.%03d", now, (tonumber(meta[5]) or 0) % 1000)
+
 -- Those of `ids` that are held, as a table of positions that are not; one SMISMEMBER whatever the number.
 local function missing(ids)
   local absent = false
@@ -20,7 +23,7 @@ end
 -- The last `keep` of them are stored; the earlier ones of a batch larger than that would be evicted at once.
 local function complete_all(pairs_from, ids, absent, keep, age)
   local settled, count = ids, #ids
-  local outcomes_from, finished = pairs_from, string.format("%.0f", now)
+  local outcomes_from, finished = pairs_from, finished_at
   local stored = {}
   if absent then
     settled, count = {}, 0
@@ -60,7 +63,7 @@ local function finish(finished_key, id, outcome, keep, age)
     forget({ id })
     return
   end
-  redis.call("ZADD", finished_key, string.format("%.0f", now), id)
+  redis.call("ZADD", finished_key, finished_at, id)
   redis.call("HSET", outcomes_key, id, outcome)
   retain(finished_key, keep, age, 200)
 end
