@@ -33,7 +33,9 @@ class Worker(Line):
 
     def __init__(self, world: World, name: str) -> None:
         rng = world.rng
-        self.model: Model
+        self.reap: Callable[[bytes, bytes], None]
+        self.on_failed: Callable[[str], None]
+        self.delays: tuple[int, ...] = (0, 0, 5_000)
         number = self._new_number(world)
         self.running: list[tuple[JobBase, bytes]] = []
         self.seen: dict[bytes, tuple[bytes, float]] = {}
@@ -129,7 +131,7 @@ class Worker(Line):
             if before is None or before[0] != deadline:
                 seen[number] = (deadline, self.world.now)
             elif self.world.now - before[1] >= LEASE / 2000:
-                self.model.reap(self, number, deadline)
+                self.reap(number, deadline)
             else:
                 seen[number] = before
         self.seen = seen
@@ -170,7 +172,7 @@ class Worker(Line):
         )
         if rng.random() < 0.2:
             exchange.progress(job, encode(1))
-        delay = rng.choice((0, 0, 5_000))
+        delay = rng.choice(self.delays)
         if how == "complete":
             exchange.complete_with(job, rng.choice((None, {"a": 1})))
         elif how == "later":
@@ -178,7 +180,7 @@ class Worker(Line):
         elif how == "release":
             exchange.release(job)
         elif job.is_last_attempt:
-            self.model.failures.add(job.id)
+            self.on_failed(job.id)
             exchange.fail(job, encode("no"), encode("ValueError"), encode(""), None, -1, -1)
         else:
             exchange.retry(job, encode("no"), encode("ValueError"), encode(""), delay)
@@ -241,8 +243,6 @@ def host() -> bytes:
     return json.dumps({"max_crashes": MAX_CRASHES}).encode()
 
 
-def frames_of(world: World, number: bytes) -> tuple[object, object]:
+def frames_of(world: World, number: bytes) -> tuple[ScriptFrame, ScriptFrame]:
     held = (world.keys.held(number.decode()),)
-    return script_frame("open", world.keys, held), script_frame("exchange", world.keys, held)  # type: ignore[return-value]
-
-
+    return script_frame("open", world.keys, held), script_frame("exchange", world.keys, held)

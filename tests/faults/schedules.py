@@ -9,85 +9,22 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import hiredis
 
-from bullrush._core.frames import encode_command
-from bullrush._core.session import ReplyError, Session
+from bullrush._core.session import Session
 from bullrush.errors import ConnectionLost
 from bullrush.keys import Keys
 from bullrush.operations.control import obliterate
 from bullrush.operations.requests import Read, Run
 from bullrush.scripts import load
+from tests.faults.wire import Argument, Wire
 
-Argument: TypeAlias = "bytes | str | int"
-NOT_ENOUGH = object()
 BUSY = 500  # calls without a pause that are no longer work
-
-
-class Waiter:
-    """A future without a loop, which fails the schedule if it is resolved twice."""
-
-    __slots__ = ("cancelled", "error", "resolved", "result")
-
-    def __init__(self) -> None:
-        self.cancelled = self.resolved = False
-        self.result: object = None
-        self.error: BaseException | None = None
-
-    def done(self) -> bool:
-        return self.resolved or self.cancelled
-
-    def set_result(self, result: object) -> None:
-        assert not self.done(), "a waiter was resolved twice"
-        self.resolved, self.result = True, result
-
-    def set_exception(self, error: BaseException) -> None:
-        assert not self.done(), "a waiter was resolved twice"
-        self.resolved, self.error = True, error
-
-
-class Wire:
-    """A blocking connection to the real server."""
-
-    def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(20)
-        self._socket.connect(path)
-        self._reader = hiredis.Reader(replyError=ReplyError, notEnoughData=NOT_ENOUGH)
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def execute(self, frame: bytes) -> object:
-        """Let the server run one packed command; an error reply is returned."""
-        self._socket.sendall(frame)
-        return self._reply()
-
-    def _reply(self) -> object:
-        while (reply := self._reader.gets()) is NOT_ENOUGH:
-            data = self._socket.recv(1 << 17)
-            assert data, "the server closed the connection of the test"
-            self._reader.feed(data)
-        return reply
-
-    def command(self, *arguments: Argument) -> object:
-        """Run one command of the test itself; an error reply is raised."""
-        return self.commands(arguments)[0]
-
-    def commands(self, *commands: Sequence[Argument]) -> list[object]:
-        """Run commands of the test in one go."""
-        self._socket.sendall(b"".join(encode_command(*command) for command in commands))
-        replies = [self._reply() for _ in commands]
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise reply
-        return replies
 
 
 class Receiver(Protocol):
@@ -193,7 +130,7 @@ class World:
     failovers: int = 0
     obliterated: int = 0
     full: bool = False
-    executed: Callable[[bytes, object, Line], None] | None = None
+    executed: Callable[[bytes, object], None] | None = None
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -207,7 +144,7 @@ class World:
         assert isinstance(frame, bytes)
         reply = self.wire.execute(frame)
         if self.executed is not None:
-            self.executed(frame, reply, line)
+            self.executed(frame, reply)
         self.note(f"    server: {_title(frame)} of {line.name} -> {_short(reply)}")
         return reply
 
@@ -326,9 +263,6 @@ class World:
         except StopIteration as stop:
             assert stop.value == "ok"
         self.obliterated += 1
-
-    def plain_count(self, name: str) -> object:
-        return self.wire.command("LLEN", self.keys[name])
 
 
 @dataclass

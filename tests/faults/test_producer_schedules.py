@@ -18,8 +18,6 @@ from bullrush.options import job_settings
 from bullrush.options.texts import check_text
 from tests.faults.schedules import (
     Line,
-    Waiter,
-    Wire,
     World,
     check_contents,
     is_unknown,
@@ -27,7 +25,7 @@ from tests.faults.schedules import (
     run_schedules,
     schedule_seeds,
 )
-from tests.servers import Server
+from tests.faults.wire import Waiter, Wire, wired
 
 NEVER = 1e12
 FACTORY = JobFactory(JobBase, None, None, check_text, lambda options: None, 1 << 20)
@@ -37,12 +35,8 @@ CUSTOM_IDS = 4
 @pytest.fixture(scope="module")
 def wire() -> Iterator[Wire]:
     """A server of this file's own, since its memory is filled and its scripts are flushed."""
-    server = Server("redis")
-    server.start()
-    wire = Wire(str(server.folder / "socket"))
-    yield wire
-    wire.close()
-    server.discard()
+    with wired() as wire:
+        yield wire
 
 
 @dataclass

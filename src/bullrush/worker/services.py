@@ -393,7 +393,7 @@ class Services:
         self.dispatcher.flush()
 
     def _promote(self) -> None:
-        """A job that is due may be one that nobody handles here: others look first, this worker a little later."""
+        """Leave a job that is due to others first: it may be one that nobody handles here."""
         self._yielding_until = self.loop.time() + YIELD
         self.exchange.promote_only = True
         self._ask()
