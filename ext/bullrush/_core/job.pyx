@@ -261,7 +261,7 @@ cdef class JobBase:
             try:
                 self.read_record(record)
             except CodecError as error:
-                # One job that cannot be read must not hide a page of others: whoever looks at its data learns why.
+                # One job that cannot be read must not hide a page of others: its data says why.
                 self.record, self._data = record, error
         if data is not UNREAD:
             self._data = data
