@@ -336,7 +336,9 @@ cdef class Dispatcher:
     cdef bint _may_take(self):
         if not self._all_threaded:
             return True
-        return self.exchange.running < self.exchange.concurrency and self.exchange.may_start(monotonic_ns() * 1e-9)
+        if self.exchange.running >= self.exchange.concurrency:
+            return False
+        return self.exchange.may_start(monotonic_ns() * 1e-9)
 
     cdef _run_in_thread(self, JobBase job, handler):
         cdef object value = None

@@ -347,7 +347,8 @@ cdef class Exchange(Session):
         outcome = self._failure(job, reason, error_type, stack)
         lost = job.attempts_started - job.attempts_made - 1
         made = job.attempts_made + 1
-        self._publish("retrying", pack_value(job.id) + pack_value(made) + pack_value(delay) + reason + error_type)
+        told = pack_value(job.id) + pack_value(made) + pack_value(delay) + reason + error_type
+        self._publish("retrying", told)
         self._other(b"r", job, b"%d %d 0 0" % (made, max(lost, 0)), b"%d" % delay, outcome, True)
 
     cdef bytes _failure(self, JobBase job, bytes reason, bytes error_type, bytes stack):
@@ -572,7 +573,7 @@ cdef class Exchange(Session):
         if len(outcomes) > 1:
             half = len(outcomes) // 2
             rest = ExchangeCall()
-            # Each half has failed once, as part of the whole: it is halved again, or blamed, when it fails by itself.
+            # Each half has failed once, as part of the whole: it is halved or blamed when it fails by itself.
             rest.kind, rest.failures, rest.starting = call.kind, 1, []
             call.failures = 1
             self._repack(rest, outcomes[half:])
@@ -692,7 +693,7 @@ cdef class Exchange(Session):
         self.claimed_total += len(answer[4])
         if answer[3]:
             self._claim(answer, now)
-        # Who only promoted waits for the token like everybody else, so that jobs nobody handles here reach another worker.
+        # Who only promoted waits for a token like all: jobs that nobody handles here reach another worker.
         self.dry = call.promotes or not self.flags & MORE
         if self.flags & SUSPECTS_LEFT and self.suspects == 0:
             self.asked = True
