@@ -81,6 +81,7 @@ format: $(STAMPS)/lint ## format, and fix what ruff can fix
 
 bench: build $(STAMPS)/test $(STAMPS)/bench ## measure, side by side with other queues (minutes)
 	@tools/need_redis.sh
+	@$(PY) -m pytest benchmarks/micro --benchmark-enable -q
 	@$(PY) -m benchmarks $(ARGS)
 
 bench-quick: build $(STAMPS)/test $(STAMPS)/bench ## the same with a tenth of the jobs, one round (not for quoting)

@@ -126,13 +126,17 @@ class Model:
 
     def fail_over(self) -> None:
         self.world.fail_over(hidden=self.world.rng.random() < 0.5)
-        self.truth = dataclasses.replace(copy.deepcopy(self.truth_of_copy), strict=self.truth.strict)
+        self.truth = self._back_to(copy.deepcopy(self.truth_of_copy))
         for line in self.world.lines:
             line.pump()
 
     def obliterate(self) -> None:
         self.world.obliterate()
-        self.truth = Truth(strict=self.truth.strict)
+        self.truth = self._back_to(Truth())
+
+    def _back_to(self, truth: Truth) -> Truth:
+        """What workers have decided goes back with no data."""
+        return dataclasses.replace(truth, strict=self.truth.strict, failures=self.truth.failures)
 
     def pass_time(self, seconds: float) -> None:
         self.world.pass_time(seconds)
