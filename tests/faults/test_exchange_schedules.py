@@ -108,7 +108,7 @@ class Model:
     def poison(self) -> None:
         """Somebody spoils the plan of a held job: whatever puts it back in line makes the script fail."""
         held = [job for worker in self.workers for job, _ in worker.running]
-        if held:
+        if held and not self.world.full:
             job = self.world.rng.choice(held)
             self.world.note(f"the plan of {job.id} is spoilt")
             self.world.wire.command("HSET", self.world.keys["plans"], job.id, "pspoilt")
