@@ -30,7 +30,7 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: help venv build demo test test-quick test-long test-matrix lint types format bench bench-quick sync clean
+.PHONY: help venv build demo test test-quick test-long test-matrix lint types format bench bench-quick soak sync clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,10 @@ bench: build $(STAMPS)/test $(STAMPS)/bench ## measure, side by side with other 
 bench-quick: build $(STAMPS)/test $(STAMPS)/bench ## the same with a tenth of the jobs, one round (not for quoting)
 	@tools/need_redis.sh
 	@$(PY) -m benchmarks --quick $(ARGS)
+
+soak: build $(STAMPS)/test ## a minute at full speed: the memory of producer, worker and server has to stay flat
+	@tools/need_redis.sh
+	@$(PY) -m benchmarks.soak $(ARGS)
 
 sync: build $(STAMPS)/lint ## regenerate src/bullrush/sync from the async surface
 	@$(PY) tools/generate_sync.py

@@ -84,10 +84,10 @@ from bullrush.options import (
     WorkerOptions,
 )
 from bullrush.queue import Queue
-from bullrush.worker import Worker
+from bullrush.worker import Consumer, Worker
 
 # What programs are made of.
-__all__ = ["Bullrush", "Job", "JobBase", "Queue", "QueueEvents", "Worker"]
+__all__ = ["Bullrush", "Consumer", "Job", "JobBase", "Queue", "QueueEvents", "Worker"]
 
 # Values of options.
 __all__ += [

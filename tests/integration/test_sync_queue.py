@@ -36,7 +36,7 @@ def test_a_job_is_stored_and_read_back(queue: sync.Queue) -> None:
     found = queue.get_job(job.id)
     assert found is not None and isinstance(found, sync.Job)
     assert found.data == {"to": "a@b.c", "on": date(2027, 1, 2)}
-    assert (found.max_attempts, found.state, found.get_state()) == (3, "waiting", "waiting")
+    assert (found.attempts, found.state, found.get_state()) == (3, "waiting", "waiting")
     assert queue.get_job("999") is None
 
 

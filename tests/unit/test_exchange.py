@@ -160,7 +160,7 @@ def test_options_attempts_and_plans_come_with_the_jobs_that_have_them() -> None:
     extras = [1, b"2 0 0 0", b"p30064771072", b""]
     claim(exchange, {"1": RECORD, "2": record(attempts=5)}, extras=extras)
     plain, special = exchange.ready
-    assert (plain.attempts_made, special.attempts_made, special.max_attempts) == (0, 2, 5)
+    assert (plain.attempts_made, special.attempts_made, special.attempts) == (0, 2, 5)
     assert (plain.attempts_started, special.attempts_started) == (1, 3)
     assert exchange.element_of(plain) == b"1"
     assert exchange.element_of(special) == b"\x012"

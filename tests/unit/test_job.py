@@ -49,7 +49,7 @@ def loaded(record: bytes, **fields: Any) -> JobBase[Any, Any]:
 def test_a_new_job_has_what_it_was_given() -> None:
     job = make_factory().make("send", DATA, None, NOW)
     assert (job.name, job.data, job.timestamp, job.queue, job.id) == ("send", DATA, NOW, "q", "")
-    assert (job.opts, job.delay, job.priority, job.max_attempts) == ({}, 0, 0, 1)
+    assert (job.opts, job.delay, job.priority, job.attempts) == ({}, 0, 0, 1)
     assert (job.attempts_made, job.attempts_started, job.crashes, job.duplicate) == (0, 0, 0, False)
     assert (job.returnvalue, job.failed_reason, job.stacktrace, job.state) == (None, None, [], None)
 
@@ -67,7 +67,7 @@ def test_options_are_shown_as_they_were_checked() -> None:
     job = make_factory().make(
         "n", None, job_settings({"attempts": 4, "delay": "5s", "backoff": Backoff.fixed("2s")}), NOW
     )
-    assert (job.max_attempts, job.delay, job.settings.backoff) == (4, 5_000, Backoff.fixed("2s"))
+    assert (job.attempts, job.delay, job.settings.backoff) == (4, 5_000, Backoff.fixed("2s"))
     assert job.opts["attempts"] == 4
     assert job.due_at == datetime.fromtimestamp((NOW + 5_000) / 1000, UTC)
 
@@ -110,7 +110,7 @@ def test_a_codec_of_the_users_own_is_asked_both_ways() -> None:
 def test_chunks_are_made_of_tuples_and_specs_and_options_of_a_job_win() -> None:
     jobs: list[Any] = [("a", 1), ("b", 2, {"attempts": 5}), JobSpec("c", 3, priority=2), JobSpec("d", 4)]
     made = make_factory().make_all(jobs, {"attempts": 3}, NOW)
-    assert [(job.name, job.data, job.max_attempts, job.priority) for job in made] == [
+    assert [(job.name, job.data, job.attempts, job.priority) for job in made] == [
         ("a", 1, 3, 0),
         ("b", 2, 5, 0),
         ("c", 3, 3, 2),
@@ -130,7 +130,7 @@ def test_what_is_no_job_is_refused_with_its_place(wrong: Any) -> None:
 def test_a_record_that_was_read_shows_name_data_and_options() -> None:
     wire = job_settings({"attempts": 3}).wire
     job = loaded(encode_record("send", NOW, wire, DATA))
-    assert (job.id, job.name, job.data, job.timestamp, job.max_attempts) == ("7", "send", DATA, NOW, 3)
+    assert (job.id, job.name, job.data, job.timestamp, job.attempts) == ("7", "send", DATA, NOW, 3)
 
 
 @pytest.mark.parametrize("record", [b"", b"\xc1", b"garbage", encode([1, 2, 3]), encode({"a": 1})])

@@ -213,7 +213,7 @@ cdef class Dispatcher:
     cdef _note_wait(self, JobBase job):
         """Measure from added, or due, to started; later attempts would measure their backoff."""
         cdef long long due, late
-        if job.attempts is None:
+        if job.packed_attempts is None:
             due = job.timestamp + (0 if job.options is None else job.settings.delay)
             late = max(0, self.exchange.server_ms(job.claimed_ns) - due)
             self.waits.add((job.started_ns - job.claimed_ns) // 1000 + late * 1000)

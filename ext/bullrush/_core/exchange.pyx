@@ -220,7 +220,7 @@ cdef class Exchange(Session):
     def element_of(self, JobBase job not None):
         """Return the list element of a job that goes back to the head of its line."""
         cdef bytes id = job.id.encode()
-        if job.attempts is not None or job.plan is not None or PyBytes_GET_SIZE(job.record) > LARGE:
+        if job.packed_attempts is not None or job.plan is not None or PyBytes_GET_SIZE(job.record) > LARGE:
             return b"\x01" + id
         return id
 
@@ -363,7 +363,7 @@ cdef class Exchange(Session):
         """Put a job off without charge, for `delay` ms."""
         if job.session is self.number:
             # The suspicion ends here, or a death that nobody reported a start for would be charged.
-            unsuspected = (job.attempts or NO_ATTEMPTS).rpartition(b" ")[0] + b" 0"
+            unsuspected = (job.packed_attempts or NO_ATTEMPTS).rpartition(b" ")[0] + b" 0"
             self._other(b"l", job, unsuspected, b"%d" % delay, b"", True)
 
     def release(self, JobBase job not None):
@@ -770,10 +770,10 @@ cdef class Exchange(Session):
         self.suspects += 1
         self.charged = job.crashes > 0
         self.unconfirmed.append(job)
-        made, lost, crashes, _ = job.attempts.split()
-        job.attempts = b"%s %s %s 1" % (made, lost, crashes)
+        made, lost, crashes, _ = job.packed_attempts.split()
+        job.packed_attempts = b"%s %s %s 1" % (made, lost, crashes)
         self._starting.append(job)
-        self._other(b"s", job, job.attempts, b"", b"", False)
+        self._other(b"s", job, job.packed_attempts, b"", b"", False)
 
     cdef _confirm(self, list jobs):
         cdef JobBase job

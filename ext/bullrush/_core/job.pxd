@@ -14,7 +14,7 @@ cdef class JobBase:
     cdef bytes session                 # whose block the id comes from
     cdef bytes stream_id               # of the entry that told of its adding
     cdef public object duplicate
-    cdef bytes attempts                # as stored: "made lost crashes suspicion", or None
+    cdef bytes packed_attempts         # as stored: "made lost crashes suspicion", or None
     cdef bytes plan
     cdef readonly int attempts_made
     cdef readonly int attempts_started

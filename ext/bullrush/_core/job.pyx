@@ -67,7 +67,7 @@ cdef class JobBase:
 
     cdef bint bare(self) noexcept:
         """Say whether nothing but the job's end has to be told: no options, attempts or plan of its own."""
-        return self.options is None and self.attempts is None and self.plan is None
+        return self.options is None and self.packed_attempts is None and self.plan is None
 
     cdef int find_data(self) except -1:
         """Find the data in a record of our own making; its data was the last thing packed."""
@@ -155,7 +155,7 @@ cdef class JobBase:
         return self.settings.priority
 
     @property
-    def max_attempts(self):
+    def attempts(self):
         """How many attempts the job may take in all."""
         return self.settings.attempts
 
@@ -266,7 +266,7 @@ cdef class JobBase:
         if data is not UNREAD:
             self._data = data
         if attempts is not None:
-            self.attempts = attempts
+            self.packed_attempts = attempts
             made, lost, crashes, _ = attempts.split()
             self.attempts_made = int(made)
             self.attempts_started = self.attempts_made + int(lost)
@@ -345,7 +345,7 @@ cdef class JobBase:
 
     @property
     def _packed_attempts(self):
-        return self.attempts
+        return self.packed_attempts
 
     @property
     def _sink(self):

@@ -62,7 +62,7 @@ class JobBase(Generic[DataT, ResultT]):
         """0 first, then ascending."""
 
     @property
-    def max_attempts(self) -> int:
+    def attempts(self) -> int:
         """How many attempts the job may take in all."""
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bullrush.errors import BullrushError, InvalidOption, ServerError, UnsupportedServer
+from bullrush.errors import BullrushError, InvalidOption, NotConfigured, ServerError, UnsupportedServer
 
 
 def open_error(code: str, message: str) -> BullrushError:
@@ -12,6 +12,11 @@ def open_error(code: str, message: str) -> BullrushError:
         return UnsupportedServer(
             f"this queue has data of layout {rest}, this version of bullrush writes layout 1: "
             "use a version that knows it",
+            took_effect=False,
+        )
+    if code == "NOAUTH":
+        return NotConfigured(
+            "the server wants a password and none was given: put it into the URL (redis://user:password@host)",
             took_effect=False,
         )
     if code == "TYPE":

@@ -73,7 +73,8 @@ class Consumer(Generic[DataT]):
         services, self._services = self._services, None
         hands, self._hands = self._hands, None
         if services is not None and hands is not None:
-            services.exchange.claiming = False
+            await services.stop_claiming()
+            services.give_back()  # claimed last, so it goes back first
             hands.release_all()
             await services.close(0.0)
         if self._owns_queue:

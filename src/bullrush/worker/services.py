@@ -218,11 +218,15 @@ class Services:
         """A second close does not wait any longer: what runs is cancelled and given back."""
         self._hurried = True
 
+    async def stop_claiming(self) -> bool:
+        """Claim no more, and wait for calls in flight, which may still bring jobs; False when they stay away."""
+        self.exchange.claiming = False
+        return await self._until(lambda: not self.exchange.inflight, CLOSE_LIMIT / 2)
+
     async def close(self, limit: float | None) -> None:
         """Close in order: no more claims, give back, let run, settle, retire."""
-        self.exchange.claiming = False
-        if await self._until(lambda: not self.exchange.inflight, CLOSE_LIMIT / 2):
-            self._give_back()
+        if await self.stop_claiming():
+            self.give_back()
         await self._until(lambda: self._hurried or self._nothing_runs(), limit)
         if not self._nothing_runs():
             self._cancel_running(SHUTDOWN)
@@ -252,7 +256,7 @@ class Services:
             pause = min(0.05, pause * 1.5)
         return True
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
         """What was claimed and not started returns to the head, the last first: the order is kept."""
         exchange = self.exchange
         for job in [*exchange.ready, *exchange.unconfirmed][::-1]:
@@ -274,9 +278,8 @@ class Services:
 
     async def pause(self, wait: bool) -> None:
         """Stop claiming and give back what has not started."""
-        self.exchange.claiming = False
-        await self._until(lambda: not self.exchange.inflight, CLOSE_LIMIT)
-        self._give_back()
+        await self.stop_claiming()
+        self.give_back()
         if wait:
             await self._until(self._nothing_runs, None)
 
@@ -361,6 +364,7 @@ class Services:
     async def _adopt(self) -> None:
         """Fetch, in pages, the jobs that the server says we hold and whose claim's reply was lost."""
         exchange, keys = self.exchange, self._keys
+        number = exchange.number
         while exchange.unseen:
             ids = exchange.unseen[:100]
             commands: list[tuple[Argument, ...]] = [
@@ -370,6 +374,8 @@ class Services:
                 replies = cast("list[list[bytes | None]]", await self._link.call_all(read(*commands).frames))
             except (ConnectionLost, ReplyError):
                 return
+            if exchange.number != number:
+                return  # the lease was lost meanwhile, and these jobs with it
             exchange.adopt(ids, *replies)
         self.dispatcher.after_replies()
         self.dispatcher.flush()

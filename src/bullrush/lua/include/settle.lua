@@ -38,7 +38,7 @@ local function complete_all(pairs_from, ids, absent, keep, age)
   end
   redis.call("SREM", held_key, unpack(settled))
   local dropped = (keep >= 0 and count > keep) and count - keep or 0
-  if dropped > 0 then redis.call("HDEL", jobs_key, unpack(settled, 1, dropped)) end
+  if dropped > 0 then forget({ unpack(settled, 1, dropped) }) end
   if dropped < count then
     local scored, n = {}, 0
     for i = dropped + 1, count do
