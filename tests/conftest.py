@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Protocol
@@ -16,6 +17,9 @@ from tests.faults.proxy import FaultProxy
 from tests.servers import KINDS, Kind, Server, ServerMissing
 
 _numbers = itertools.count(1)
+
+# A run in the background inherits "ignore SIGINT", and so would every process that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class PrivateServer(Protocol):

@@ -81,6 +81,28 @@ async def test_middleware_surrounds_the_handler_outermost_first(queue: Queue) ->
     assert order == ["outer in", "inner in", "inner out", "outer out"]
 
 
+async def test_middleware_surrounds_a_plain_function_too(queue: Queue) -> None:
+    seen = list[object]()
+
+    async def around(job: JobBase, call_next: object) -> object:
+        seen.append(threading.get_ident())
+        return await call_next(job) + 1  # type: ignore[operator]
+
+    def handle(job: sync.Job) -> int:
+        seen.extend((threading.get_ident(), type(job)))
+        job.log("from the thread")
+        return job.data * 2
+
+    job = await queue.add("work", 4)
+    async with queue.process(handle, middleware=(around,)) as worker:  # type: ignore[arg-type]
+        await worker.wait_idle("10s")
+    assert (await job.refresh()).returnvalue == 9
+    assert await job.get_logs() == (["from the thread"], 1)
+    loop, thread, kind = seen
+    assert loop == threading.get_ident() != thread
+    assert kind is sync.Job
+
+
 async def test_lifespan_is_entered_once_and_is_the_context(queue: Queue) -> None:
     order = list[object]()
 

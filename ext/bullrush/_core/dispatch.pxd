@@ -7,6 +7,7 @@ from bullrush._core.protocol cimport DataProtocol
 cdef class Route:
     cdef readonly object handler
     cdef readonly bint threaded
+    cdef readonly bint blocking
 
 
 cdef class Run:

@@ -37,9 +37,10 @@ cdef enum:
 cdef class Route:
     """Where jobs of a name go."""
 
-    def __init__(self, handler, bint threaded):
+    def __init__(self, handler, bint threaded, bint blocking=False):
         self.handler = handler
         self.threaded = threaded
+        self.blocking = threaded or blocking      # its jobs are of the blocking class
 
 
 @cython.final

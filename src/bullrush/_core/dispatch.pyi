@@ -25,7 +25,7 @@ class _Policy(Protocol):
 class Route:
     """Where jobs of a name go."""
 
-    def __init__(self, handler: Callable[..., object], threaded: bool) -> None: ...
+    def __init__(self, handler: Callable[..., object], threaded: bool, blocking: bool = False) -> None: ...
     @property
     def handler(self) -> Callable[..., object]:
         """The function that takes the job."""
@@ -33,6 +33,10 @@ class Route:
     @property
     def threaded(self) -> bool:
         """Whether it runs in a thread."""
+
+    @property
+    def blocking(self) -> bool:
+        """Whether its jobs are of the blocking class."""
 
 class Dispatcher:
     """Start jobs, collect their ends. One per worker, on its loop."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from bullrush._core.dispatch import Route
 from bullrush.errors import InvalidOption, InvalidOptionType
@@ -34,24 +37,28 @@ def is_coroutine_handler(handler: object) -> bool:
 
 
 def routes_of(
-    handlers: Handlers, executor: Executor, middleware: Sequence[Middleware]
+    handlers: Handlers, executor: Executor, middleware: Sequence[Middleware], concurrency: int
 ) -> tuple[Route | None, dict[str, Route] | None]:
     """Return the route of every job, or those by name; checked, with the middleware around each."""
     if _are_named(handlers):
         if not handlers:
             raise InvalidOption("the mapping of handlers is empty: give at least one name")
         return None, {
-            check_text(name, "name of a handler"): _route(handler, executor, middleware, f"handler {name!r}")
+            check_text(name, "name of a handler"): _route(
+                handler, executor, middleware, concurrency, f"handler {name!r}"
+            )
             for name, handler in handlers.items()
         }
-    return _route(handlers, executor, middleware, "handler"), None
+    return _route(handlers, executor, middleware, concurrency, "handler"), None
 
 
 def _are_named(handlers: Handlers) -> TypeGuard[Mapping[str, Handler]]:
     return isinstance(handlers, Mapping)
 
 
-def _route(handler: object, executor: Executor, middleware: Sequence[Middleware], what: str) -> Route:
+def _route(
+    handler: object, executor: Executor, middleware: Sequence[Middleware], concurrency: int, what: str
+) -> Route:
     if not callable(handler):
         raise InvalidOptionType(
             f"{what} is {handler!r} ({type(handler).__name__}); it must be a function that takes a job"
@@ -60,13 +67,12 @@ def _route(handler: object, executor: Executor, middleware: Sequence[Middleware]
     threaded = executor == "thread" or (executor == "auto" and not coroutine)
     if threaded and coroutine:
         raise InvalidOption(f'{what} is an async function: it runs on the loop, leave executor="thread" out')
-    if middleware:
-        if threaded:
-            raise InvalidOption(
-                f"{what} is a plain function: middleware surrounds async handlers only in this version"
-            )
-        handler = _surround(cast("Callable[[Any], Awaitable[object]]", handler), coroutine, middleware)
-    return Route(handler if threaded or coroutine or middleware else _on_loop(handler), threaded)
+    if not middleware:
+        return Route(handler if threaded or coroutine else _on_loop(handler), threaded)
+    if threaded:
+        # The layers run on the loop, the handler in a thread; it gets the blocking job all the same.
+        return Route(_surround(_in_thread(handler, concurrency), middleware), False, True)
+    return Route(_surround(handler if coroutine else _on_loop(handler), middleware), False)
 
 
 def _on_loop(handler: Callable[..., object]) -> Callable[[JobBase], Awaitable[object]]:
@@ -76,9 +82,19 @@ def _on_loop(handler: Callable[..., object]) -> Callable[[JobBase], Awaitable[ob
     return run
 
 
-def _surround(handler: Callable[[Any], Any], coroutine: bool, middleware: Sequence[Middleware]) -> CallNext:
+def _in_thread(handler: Callable[..., object], concurrency: int) -> Callable[[JobBase], Awaitable[object]]:
+    threads = ThreadPoolExecutor(concurrency, "bullrush-handler")
+
+    async def run(job: JobBase) -> object:
+        context = contextvars.copy_context()
+        value = await asyncio.get_running_loop().run_in_executor(threads, context.run, handler, job)
+        return await value if inspect.isawaitable(value) else value
+
+    return run
+
+
+def _surround(innermost: CallNext, middleware: Sequence[Middleware]) -> CallNext:
     """Put the layers around a handler, the first one outermost."""
-    innermost: CallNext = handler if coroutine else _on_loop(handler)
     for layer in reversed(middleware):
         innermost = _layer(layer, innermost)
     return innermost

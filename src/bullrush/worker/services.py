@@ -124,6 +124,7 @@ class Services:
         self._was_dry = False
         self._hurried = False
         self._parks = False
+        self._cut_off_at: float | None = None
         self._yielding_until = 0.0
         self._opened: asyncio.Future[None] = self.loop.create_future()
         self._adopting: asyncio.Task[None] | None = None
@@ -160,9 +161,9 @@ class Services:
         if route is None and routes is None:
             return asynchronous, {}
         if route is not None:
-            return (self._blocking_kind() if route.threaded else asynchronous), {}
+            return (self._blocking_kind() if route.blocking else asynchronous), {}
         assert routes is not None
-        kinds = {name: self._blocking_kind() for name, route in routes.items() if route.threaded}
+        kinds = {name: self._blocking_kind() for name, route in routes.items() if route.blocking}
         return asynchronous, kinds
 
     def _blocking_kind(self) -> tuple[type, object]:
@@ -219,7 +220,7 @@ class Services:
         self._hurried = True
 
     async def stop_claiming(self) -> bool:
-        """Claim no more, and wait for calls in flight, which may still bring jobs; False when they stay away."""
+        """Claim no more, and wait for calls in flight, which may bring jobs; False when they stay away."""
         self.exchange.claiming = False
         return await self._until(lambda: not self.exchange.inflight, CLOSE_LIMIT / 2)
 
@@ -433,12 +434,18 @@ class Services:
 
     def _came_up(self, protocol: object) -> None:
         self.dispatcher.protocol = protocol  # type: ignore[assignment]
+        if self._cut_off_at is not None:
+            seconds, self._cut_off_at = self.loop.time() - self._cut_off_at, None
+            logger.warning("connected to %s again, after %.1f s", self.queue.app.address.label, seconds)
 
     def _connection_error(self, error: Exception) -> None:
         if isinstance(error, BullrushError):
             self._fail(error)
             return
-        logger.warning("no connection to %s, trying again: %s", self.queue.app.address.label, error)
+        # One line for the beginning of an outage and one for its end: it may last all night.
+        if self._cut_off_at is None:
+            self._cut_off_at = self.loop.time()
+            logger.warning("no connection to %s, trying again: %s", self.queue.app.address.label, error)
         self._listeners.emit("error", error)
 
     def _fail(self, error: BaseException) -> None:

@@ -96,7 +96,10 @@ class Worker:
         self._owns_queue = not isinstance(queue, Queue)
         self.settings: WorkerSettings = worker_settings(options)
         self._route, self._routes = routes_of(
-            cast("Handlers", handler), self.settings.executor, self.settings.middleware
+            cast("Handlers", handler),
+            self.settings.executor,
+            self.settings.middleware,
+            self.settings.concurrency,
         )
         self._listeners = Listeners()
         self._concurrency = self.settings.concurrency
