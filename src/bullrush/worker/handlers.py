@@ -87,7 +87,7 @@ def _in_thread(handler: Callable[..., object], concurrency: int) -> Callable[[Jo
 
     async def run(job: JobBase) -> object:
         context = contextvars.copy_context()
-        value = await asyncio.get_running_loop().run_in_executor(threads, context.run, handler, job)
+        value = await asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(handler, job))
         return await value if inspect.isawaitable(value) else value
 
     return run
