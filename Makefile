@@ -42,7 +42,7 @@ build: $(STAMPS)/core ## compile the core and install the package in editable mo
 demo: build $(STAMPS)/test ## run the e-mail campaign on an embedded server (no Redis needed)
 	@$(PY) -m examples.email_campaign
 
-test: build $(STAMPS)/test ## run all tests but the long ones, against real servers
+test: build $(STAMPS)/test $(STAMPS)/types ## run all tests but the long ones, against real servers
 	@tools/need_redis.sh
 	@$(PY) -m pytest -m "not long" $(ARGS)
 

@@ -252,7 +252,15 @@ async def test_what_never_left_took_no_effect(private_server: PrivateServer) -> 
         took, lost = await time_of_loss(queue, CALLS["ping"])
         assert took < 3
         server.start()
-        assert await queue.add("work", 1)
+
+        async def is_stored() -> bool:
+            try:
+                return bool(await queue.add("work", 1))
+            except ConnectionLost as error:
+                assert error.took_effect is False
+                return False
+
+        await wait_until_async(is_stored)
         assert await queue.count() == 1
 
 

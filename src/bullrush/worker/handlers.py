@@ -72,7 +72,8 @@ def _route(
     if threaded:
         # The layers run on the loop, the handler in a thread; it gets the blocking job all the same.
         return Route(_surround(_in_thread(handler, concurrency), middleware), False, True)
-    return Route(_surround(handler if coroutine else _on_loop(handler), middleware), False)
+    innermost = cast("CallNext", handler) if coroutine else _on_loop(handler)
+    return Route(_surround(innermost, middleware), False)
 
 
 def _on_loop(handler: Callable[..., object]) -> Callable[[JobBase], Awaitable[object]]:
