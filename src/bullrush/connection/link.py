@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import random
+import socket
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -152,10 +153,14 @@ class Link:
     def _drop_socket(self) -> None:
         """Close the descriptor without the loop it belonged to, and without a byte on the wire."""
         protocol, self.protocol = self.protocol, None
-        self._connection = self._connecting = self._timer = None
+        connection, self._connection = self._connection, None
+        self._connecting = self._timer = None
         if protocol is not None:
             with contextlib.suppress(OSError, ValueError):
-                _replace_by_nothing(protocol.transport.get_extra_info("socket").fileno())
+                _let_go(protocol.transport, self._loop)
+        # Closed here, so neither of them has anything to warn of when it is collected.
+        if connection is not None:
+            connection._writer = connection._reader = None
         for session in self._sessions:
             session.lost()
 
@@ -296,6 +301,16 @@ class Link:
 
 def _nothing() -> None:
     """Stand in for a method that is missing."""
+
+
+def _let_go(transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop | None) -> None:
+    """Close the socket of a transport whose loop is closed, or that belongs to the parent of this process."""
+    plain = getattr(transport, "_sock", None)
+    if loop is not None and loop.is_closed() and isinstance(plain, socket.socket):
+        transport._sock, transport._closing = None, True  # type: ignore[attr-defined]
+        os.close(plain.detach())
+    else:
+        _replace_by_nothing(transport.get_extra_info("socket").fileno())
 
 
 def _replace_by_nothing(descriptor: int) -> None:
