@@ -70,7 +70,8 @@ class ScriptQueue:
         plain: Iterable[tuple[str, bytes]] = (),
         others: Iterable[tuple[str, bytes, str, Argument]] = (),
     ) -> Any:
-        plain, others = list(plain), list(others)
+        plain = list(plain)
+        others = [(id, record, f"{place} {value}".rstrip()) for id, record, place, value in others]
         flat: list[Argument] = [part for job in (*plain, *others) for part in job]
         return self.next("add", len(plain), len(others), "", *flat)
 

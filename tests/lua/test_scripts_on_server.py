@@ -220,7 +220,7 @@ def test_an_id_of_the_users_own_is_stored_once(queue: ScriptQueue) -> None:
     assert queue.line() == [b"a", b"b", b"c"]
 
 
-@pytest.mark.parametrize("arguments", [(1, 0, "", "1"), (0, 1, "", "1", "r", "w"), (2, 0, "", "1", "r")])
+@pytest.mark.parametrize("arguments", [(1, 0, "", "1"), (0, 1, "", "1", "r"), (2, 0, "", "1", "r")])
 def test_a_call_of_the_wrong_length_is_refused(queue: ScriptQueue, arguments: tuple[Any, ...]) -> None:
     queue.open()
     refused(queue, lambda: queue.next("add", *arguments), "CALL takes")

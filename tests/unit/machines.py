@@ -102,7 +102,7 @@ def add_counts(sent: Sent) -> tuple[int, int]:
 def add_ids(sent: Sent) -> list[bytes]:
     plain, others = add_counts(sent)
     tail = sent.arguments[5 + 2 * plain :]
-    return [*sent.arguments[5 : 5 + 2 * plain : 2], *tail[: 4 * others : 4]]
+    return [*sent.arguments[5 : 5 + 2 * plain : 2], *tail[: 3 * others : 3]]
 
 
 def make_producer(**limits: int) -> Producer:

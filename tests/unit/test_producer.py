@@ -10,9 +10,11 @@ import pytest
 from bullrush._core.producer import Producer, monotonic_ms_offset
 from bullrush.errors import ConnectionLost, QueueFull, ServerError
 from tests.unit.machines import (
+    FAR,
     add_counts,
     add_ids,
     add_reply,
+    make_job,
     make_producer,
     open_producer,
     open_reply,
@@ -99,24 +101,24 @@ def test_large_jobs_fill_a_call_by_their_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "place", "value"),
+    ("options", "place"),
     [
-        ({"lifo": True}, b"h", b""),
-        ({"priority": 7}, b"p", b"7"),
-        ({"delay": "5s"}, b"dw", b"5000 "),
-        ({"delay": "5s", "priority": 7}, b"dp", b"5000 7"),
-        ({"delay": "5s", "lifo": True}, b"dh", b"5000 "),
-        ({"run_at": 1_900_000_000_000}, b"tw", b"1900000000000 "),
-        ({"job_id": "mine"}, b"?w", b""),
-        ({"job_id": "mine", "priority": 7}, b"?p", b"7"),
+        ({"lifo": True}, b"h"),
+        ({"priority": 7}, b"p 7"),
+        ({"delay": "5s"}, b"dw 5000"),
+        ({"delay": "5s", "priority": 7}, b"dp 5000 7"),
+        ({"delay": "5s", "lifo": True}, b"dh 5000"),
+        ({"run_at": 1_900_000_000_000}, b"tw 1900000000000"),
+        ({"job_id": "mine"}, b"?w"),
+        ({"job_id": "mine", "priority": 7}, b"?p 7"),
     ],
 )
-def test_special_jobs_say_where_they_go(options: dict[str, Any], place: bytes, value: bytes) -> None:
+def test_special_jobs_say_where_they_go(options: dict[str, Any], place: bytes) -> None:
     producer = open_producer()
     push(producer, **options)
     [sent] = poll(producer)
     assert add_counts(sent) == (0, 1)
-    assert sent.arguments[-2:] == [place, value]
+    assert sent.arguments[-1] == place
 
 
 @pytest.mark.parametrize("options", [{}, {"attempts": 3}, {"backoff": 0, "attempts": 2}])
@@ -130,7 +132,17 @@ def test_a_large_record_goes_among_the_others_and_is_marked() -> None:
     producer = open_producer()
     push(producer, "x" * 4001)
     [sent] = poll(producer)
-    assert (add_counts(sent), sent.arguments[-2:]) == ((0, 1), [b"w", b""])
+    assert (add_counts(sent), sent.arguments[-1]) == ((0, 1), b"w")
+
+
+def test_a_full_call_keeps_below_the_arguments_that_every_server_takes() -> None:
+    producer = open_producer()
+    producer.push_all([make_job(priority=7, delay="5s") for _ in range(1_000)], Future[Any](), FAR)
+    [reserve] = poll(producer)
+    producer.receive(64 + int(reserve.arguments[2]), 0.0)
+    [sent] = poll(producer)
+    assert add_counts(sent) == (0, 1_000)
+    assert len(sent.keys) + len(sent.arguments) + 3 < 3_900
 
 
 # Conditional calls.

@@ -10,7 +10,6 @@ cdef class JobBase:
     cdef bytes options                 # packed options, or None
     cdef object _settings
     cdef bytes place                   # where a special job goes when it is added, or None
-    cdef bytes value
     cdef bytes session                 # whose block the id comes from
     cdef bytes stream_id               # of the entry that told of its adding
     cdef public object duplicate

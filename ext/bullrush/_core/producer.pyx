@@ -29,7 +29,6 @@ cdef enum:
     EARLY_BYTES = 262144
     CALL_JOBS = 1000
     CALL_BYTES = 4194304
-    CALL_ARGUMENTS = 3900
     LARGE = 4000
     FIRST_BLOCK = 64
     LAST_BLOCK = 65536
@@ -353,7 +352,7 @@ cdef class Producer(Session):
         plain = call.count - others
         if last >= first:
             ranges.append(b"%d-%d" % (first, last))
-        self._add.begin(self._out, 5 + 2 * plain + 4 * others, call.by_text)
+        self._add.begin(self._out, 5 + 2 * plain + 3 * others, call.by_text)
         self._out.put_bulk(self.id)
         self._out.put_bulk_number(call.number)
         self._out.put_bulk_number(plain)
@@ -394,7 +393,6 @@ cdef class Producer(Session):
             self._others.put_bulk_number(number)
         self._others.put_bulk(job.record)
         self._others.put_bulk(b"w" if job.place is None else job.place)
-        self._others.put_bulk(b"" if job.value is None else job.value)
         return 1
 
     cdef _applied(self, Call call, object reply, double now):
@@ -564,7 +562,7 @@ cdef class JobFactory:
             place = "?" + place
             job.id = settings.job_id
         if place != "w":
-            job.place, job.value = place.encode(), value.encode()
+            job.place = f"{place} {value}".rstrip().encode()
 
     def make(self, name, data, settings, long long now_ms):
         """Make one job; `settings` are validated options, None for the defaults of the library."""
