@@ -9,12 +9,13 @@ from typing_extensions import TypeVar
 
 from bullrush._core.codec import encode
 from bullrush._core.job import JobBase as JobBase
-from bullrush.errors import CodecError, InvalidOptionType, JobIsActive, JobNotFound
+from bullrush.errors import CodecError, InvalidOptionType, JobIsActive, JobNotFound, JobNotInState
 from bullrush.operations import control, jobs
+from bullrush.options import time_ms
 
 if TYPE_CHECKING:
     from bullrush.operations.jobs import Snapshot
-    from bullrush.options import Duration, State
+    from bullrush.options import Duration, State, Time
     from bullrush.queue import Queue
 
 DataT = TypeVar("DataT", default=Any)
@@ -73,6 +74,20 @@ def report_progress(job: JobBase, value: object) -> None:
     sink.report_progress(job, encode(value))
 
 
+def postpone(job: JobBase, until: Time) -> None:
+    """Put a running job off until a time."""
+    when = time_ms(until, "until")
+    sink = job._sink
+    if sink is None:
+        raise JobNotInState(
+            f"only the handler that runs job {job.id} can move it to delayed; use change_delay() for a job "
+            "that waits",
+            job_id=job.id,
+            state=job.state or "unknown",
+        )
+    sink.postpone(job, when)
+
+
 def report_line(job: JobBase, line: object) -> None:
     """Take a log line from a handler."""
     sink = job._sink
@@ -111,6 +126,14 @@ class Job(JobBase[DataT, ResultT]):
         report_line(self, line)
         return _DONE  # asyncio only
 
+    async def move_to_delayed(self, until: Time) -> None:
+        """Put the job off until a time, from inside its handler, without charge.
+
+        It is settled at once: what the handler still returns or raises does not count. Raises JobNotInState
+        outside its handler.
+        """
+        postpone(self, until)
+
     async def get_state(self) -> State | Literal["unknown"]:
         """Return the state the job is in now; "unknown" when it is gone."""
         return await self._queue._port.run(jobs.get_state(self._queue._port.keys, self.id))
@@ -132,6 +155,12 @@ class Job(JobBase[DataT, ResultT]):
         finished always gets the value.
         """
         return cast("ResultT", await self._queue._wait_result(self, timeout))
+
+    async def cancel(
+        self, reason: str | None = None
+    ) -> Literal["removed", "signalled", "finished", "unknown"]:
+        """Cancel the job: remove it, or tell the worker that runs it to stop; see `Queue.cancel`."""
+        return await self._queue.cancel(self.id, reason)
 
     async def remove(self) -> bool:
         """Remove the job; False when it is gone already. Raises JobIsActive while a worker holds it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 NAMES = (
     "meta", "ids", "sessions", "jobs", "plans", "attempts", "waiting", "suspects", "prioritized", "delayed",
     "workers", "hosts", "completed", "failed", "outcomes", "events", "wake", "removed", "progress", "logs",
-    "logged",
+    "logged", "dedup", "expiries", "limiter", "metrics",
 )  # fmt: skip
 
 
@@ -27,6 +27,10 @@ class Keys:
         """Return the set of ids that a worker number holds."""
         return self[f"held:{number}"]
 
+    def signals(self, number: str) -> bytes:
+        """Return the list through which a worker number is told of cancelled jobs."""
+        return self[f"signals:{number}"]
+
     def all(self) -> list[bytes]:
-        """Return every key but the held sets."""
+        """Return every key but those of worker numbers."""
         return [self[name] for name in NAMES]

@@ -45,6 +45,7 @@ from bullrush.options import (
     duration_ms,
     job_settings,
     merge_options,
+    weak_options,
 )
 from bullrush.options.texts import check_int
 
@@ -88,7 +89,7 @@ class Queue(Generic[DataT, ResultT]):
         self._owns_app = not isinstance(connection, Bullrush)
         self.app = _app_of(connection, prefix, codec, request_timeout)
         self.defaults: Mapping[str, object] = merge_options(self.app.defaults, defaults or {})
-        default = job_settings(self.defaults)
+        default = job_settings(self.defaults, weak_options(self.defaults, {}))
         self._default: JobSettings | None = None if default is DEFAULT_SETTINGS else default
         if events is not None and events not in EVENTS_MODES:
             raise InvalidOption(f"events={events!r} is none of {', '.join(map(repr, EVENTS_MODES))}")
@@ -154,7 +155,7 @@ class Queue(Generic[DataT, ResultT]):
         """Check options and put them over the queue's defaults; None = only defaults of the library."""
         if not options:
             return self._default
-        return job_settings(merge_options(self.defaults, options))
+        return job_settings(merge_options(self.defaults, options), weak_options(self.defaults, options))
 
     def _now(self) -> int:
         return self._port.producer.clock_offset + time.monotonic_ns() // 1_000_000
@@ -420,6 +421,19 @@ class Queue(Generic[DataT, ResultT]):
         if answer == "active":
             raise JobIsActive(f"job {job_id} is held by a worker and was not removed", job_id=job_id)
         return answer == "removed"
+
+    async def cancel(
+        self, job_id: str, reason: str | None = None
+    ) -> Literal["removed", "signalled", "finished", "unknown"]:
+        """Cancel a job, wherever it is.
+
+        One that has not started is removed. A running one is told to stop ("signalled"): it ends as failed
+        with JobCancelled and is never retried. One that has finished stays as it is.
+        """
+        check_text(job_id, "job_id")
+        text = "cancelled" if reason is None else check_text(reason, "reason")
+        answer = await self._port.run(jobs.cancel(self.keys, job_id, text))
+        return cast('Literal["removed", "signalled", "finished", "unknown"]', answer)
 
     async def obliterate(self, *, force: bool = False) -> None:
         """Remove the queue with all its keys.

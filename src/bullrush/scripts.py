@@ -40,8 +40,12 @@ class Script:
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
     def names(self, keys: Keys, held: tuple[bytes, ...] = ()) -> list[bytes]:
-        """Return a call's keys in the order of the header; `held` follows them or takes the place of held."""
-        found = [held[0] if name == "held" else keys[name] for name in self.keys if name != "held" or held]
+        """Return a call's keys in the order of the header.
+
+        `held` follows them, or takes the place of held, and of the signals of the same worker.
+        """
+        own = {} if not held else {"held": held[0], "signals": held[0].replace(b":held:", b":signals:")}
+        found = [own.get(name) or keys[name] for name in self.keys if own or name not in ("held", "signals")]
         return [*found, *held] if self.variadic else found
 
 

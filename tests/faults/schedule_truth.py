@@ -43,12 +43,12 @@ class Truth:
         number = arguments[2].decode()
         assert number not in self.gone, f"an exchange of {number} was accepted, its lease is lost"
         refused = {id.decode() for id in reply[6]}
-        completed, others = int(arguments[10]), int(arguments[11])
+        completed, others = int(arguments[12]), int(arguments[13])
         for i in range(completed):
-            id = arguments[13 + 2 * i].decode()
+            id = arguments[15 + 2 * i].decode()
             if id not in refused:
                 self.end(id, "completed")
-        at = 13 + 2 * completed
+        at = 15 + 2 * completed
         for i in range(others):
             kind, id = arguments[at + 5 * i].decode(), arguments[at + 5 * i + 1].decode()
             if id not in refused:

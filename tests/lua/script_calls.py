@@ -79,18 +79,21 @@ class ScriptQueue:
         self,
         *,
         want: int = 0,
+        free: int | None = None,
         want_suspects: int = 0,
         alone: int = 1,
         look: int = 0,
         keep: int = 1_000,
         age: int = -1,
+        limit: str = "",
         completed: Iterable[tuple[str, bytes]] = (),
         others: Iterable[tuple[Argument, ...]] = (),
         published: Iterable[tuple[str, bytes]] = (),
     ) -> Any:
         completed, others, published = list(completed), list(others), list(published)
         flat = [part for group in (completed, others, published) for outcome in group for part in outcome]
-        head = (NUMBER, 30_000, want, want_suspects, alone, look, keep, age)
+        free = want if free is None else free
+        head = (NUMBER, 30_000, want, free, want_suspects, alone, look, keep, age, limit)
         sizes = (len(completed), len(others), len(published))
         return self.next("exchange", *head, *sizes, *flat, held=self.held)
 

@@ -17,7 +17,9 @@ SCRIPTS = sorted(path.name.removesuffix(".lua") for path in FOLDER.iterdir() if 
 every_script = pytest.mark.parametrize("name", SCRIPTS)
 READING = {"state", "finished", "heads"}
 CALL = re.compile(r'redis\.call\("(\w+)"(?:, ([^,)]+))?')
-KEY = re.compile(r"\w+_key|KEYS\[i\]|TYPES\[i\]|zsets\[state\]")  # the last two are tables of such
+KEY = re.compile(
+    r"\w+_key|KEYS\[i\]|KEYS\[i \+ workers\]|TYPES\[i\]|zsets\[state\]"
+)  # the last two are tables of such
 
 
 @every_script
@@ -62,7 +64,7 @@ def test_a_day_of_a_queue_touches_declared_keys_alone(queue: ScriptQueue) -> Non
                 break
             if command["client_type"] == "lua":
                 seen.append(command["command"].split())
-    own = {key.decode() for key in [*queue.keys.all(), queue.keys.held(NUMBER)]}
+    own = {key.decode() for key in [*queue.keys.all(), queue.keys.held(NUMBER), queue.keys.signals(NUMBER)]}
     assert {words[1] for words in seen if words[0] not in ("TIME", "ACL")} <= own
     assert len(seen) > 50
 
@@ -86,6 +88,8 @@ def whole_life(queue: ScriptQueue) -> None:
     queue.run("heads", 10, "1", "4")
     queue.next("remove", "2", held=queue.held)
     queue.claim(10)
+    queue.next("cancel", "4", "why", held=[*queue.held, queue.keys.signals(NUMBER)])
+    queue.run("signal", NUMBER, "", held=queue.held)
     deadline = queue.client.zscore(queue.keys["workers"], NUMBER)
     assert deadline is not None
     queue.run("reap", NUMBER, f"{deadline:.0f}", 500, 2, 100, -1, held=queue.held)

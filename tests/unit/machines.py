@@ -206,6 +206,7 @@ class Exchanged:
 
     sent: Sent
     want: int
+    free: int
     want_suspects: int
     alone: bool
     look: bool
@@ -217,15 +218,16 @@ class Exchanged:
 def read_exchange(sent: Sent) -> Exchanged:
     """Take the arguments of an exchange apart."""
     arguments = sent.arguments
-    want, want_suspects, alone, look = (int(number) for number in arguments[4:8])
-    completed, others, published = (int(number) for number in arguments[10:13])
-    at_others = 13 + 2 * completed
+    want, free, want_suspects, alone, look = (int(number) for number in arguments[4:9])
+    completed, others, published = (int(number) for number in arguments[12:15])
+    at_others = 15 + 2 * completed
     at_published = at_others + 5 * others
     assert len(arguments) == at_published + 2 * published
-    pairs, rest = arguments[13:at_others], arguments[at_published:]
+    pairs, rest = arguments[15:at_others], arguments[at_published:]
     return Exchanged(
         sent,
         want,
+        free,
         want_suspects,
         bool(alone),
         bool(look),

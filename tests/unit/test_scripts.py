@@ -27,7 +27,7 @@ def test_keys_are_named_by_their_place_in_the_header(name: str) -> None:
 
 @every_script
 def test_only_keys_of_the_queue_are_declared(name: str) -> None:
-    assert set(load(name).keys) <= {*NAMES, "held"}
+    assert set(load(name).keys) <= {*NAMES, "held", "signals"}
 
 
 @every_script

@@ -197,6 +197,8 @@ cdef class Dispatcher:
         self._note_wait(job)
         if self.on_active is not None:
             self.on_active(job)
+        if job.options is not None and job.settings.timeout is not None:
+            self._policy.started(job)
         if route.threaded:
             self._thread_jobs.append((job, route.handler))
             self._wake_threads(1)
@@ -242,8 +244,12 @@ cdef class Dispatcher:
     cdef _ended(self, JobBase job):
         self.exchange.running_jobs.discard(job)
         job.run = None
+        if job.options is not None:
+            self._policy.ended(job)
 
     cdef _settle(self, JobBase job, value, long long now_ns):
+        if job.session is not self.exchange.number or job.fenced:
+            return      # the lease was lost, or it was settled while its handler ran on
         try:
             self.exchange.complete(job, value, now_ns)
         except Exception as error:
@@ -323,6 +329,8 @@ cdef class Dispatcher:
         job.context = self.context
         job.started_ns = monotonic_ns()
         self._note_wait(job)
+        if job.options is not None and job.settings.timeout is not None:
+            self.loop.call_soon_threadsafe(self._policy.started, job)
         return job
 
     cdef _wait_for_work(self):

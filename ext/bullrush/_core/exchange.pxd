@@ -14,6 +14,7 @@ cdef class ExchangeCall(Call):
     cdef list ids               # of the jobs that it settles
     cdef list starting          # suspects whose start it reports
     cdef readonly int want
+    cdef readonly int free      # of those wanted, how many would start at once
     cdef readonly int want_suspects
     cdef bint promotes          # and claims nothing
 
@@ -56,6 +57,8 @@ cdef class Exchange(Session):
     cdef readonly int lease
     cdef long long _keep
     cdef long long _age
+    cdef bint _own_keep                 # the worker was given a retention, which wins over a queue's default
+    cdef bytes _limit                   # the worker's own rate, as the script reads it
     cdef bint _register
     cdef object _sealed
     cdef WriteBuffer _completed
@@ -93,6 +96,7 @@ cdef class Exchange(Session):
     cdef bint may_start(self, double now) noexcept
     cdef double _prefetch_now(self, double now)
     cdef int _want(self, double now)
+    cdef int _free(self)
     cdef int _want_suspects(self)
     cdef Call _next_call(self, double now)
     cdef bytes _encode(self, Call call_)
@@ -106,6 +110,7 @@ cdef class Exchange(Session):
     cdef _applied(self, Call call_, object reply, double now)
     cdef _claim(self, list answer, double now)
     cdef _adopt_one(self, str id, object record, object attempts, object plan, bint suspect, long long now_ns)
+    cdef object _doom(self, JobBase job)
     cdef JobBase _recast(self, JobBase job)
     cdef _suspect(self, JobBase job)
     cdef _confirm(self, list jobs)

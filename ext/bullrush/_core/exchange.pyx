@@ -18,7 +18,7 @@ from bullrush._core.job cimport JobBase, new_job
 from bullrush._core.producer cimport monotonic_ns
 from bullrush._core.session cimport Call, Session, SessionState, Verdict
 
-from bullrush.errors import CodecError, PayloadTooLarge, ServerError
+from bullrush.errors import CodecError, JobCancelled, JobExpired, PayloadTooLarge, ServerError
 
 cdef enum:
     CALL_WEIGHT = 1000
@@ -37,6 +37,8 @@ cdef enum:
     OUTCOMES_ONLY = 8
     EVENTS_OFF = 16
     LISTENING = 32
+    LIMITED = 64
+    CLOSED = 128
 
 # A look for dead workers waits for a call that leaves anyway, as every 2 s on an idle worker; a worker with
 # full slots makes one.
@@ -74,7 +76,8 @@ cdef class Exchange(Session):
 
     def __init__(self, ScriptFrame open_script, ScriptFrame exchange, owner, sink, *,
                  bytes number, bytes host, bytes codec_name, kind, dict kinds,
-                 int concurrency, int prefetch, int lease, long long keep, long long age):
+                 int concurrency, int prefetch, int lease, long long keep, long long age, bytes limit=b"",
+                 bint own_keep=False):
         Session.__init__(self, open_script)
         self._script = exchange
         self._owner = owner
@@ -88,6 +91,8 @@ cdef class Exchange(Session):
         self.lease = lease
         self._keep = keep
         self._age = age
+        self._limit = limit
+        self._own_keep = own_keep
         self._sealed = deque()
         self._completed = WriteBuffer()
         self._completed_events = WriteBuffer()
@@ -217,6 +222,43 @@ cdef class Exchange(Session):
         self.server_held -= len(taken)
         return taken
 
+    def owns(self, JobBase job not None):
+        """Say whether an outcome of this job still counts: it is held under the present number, and not fenced."""
+        return job.session is self.number and not job.fenced
+
+    def fence(self, JobBase job not None):
+        """Let nothing that still comes from this job's handler count: it was settled, and its handler runs on."""
+        job.fenced = True
+
+    @property
+    def limited(self):
+        """Say whether the queue is paused or has a limit: what is claimed must start at once."""
+        return self.flags & (PAUSED | LIMITED) != 0
+
+    @property
+    def closed_by_limit(self):
+        """Say whether jobs may be there that a limit keeps from starting."""
+        return self.flags & CLOSED != 0
+
+    def give_back_surplus(self):
+        """The queue was paused or limited: give back what cannot start at once, from the back.
+
+        A job that the limit let through has a slot; only what was claimed before the limit goes back.
+        """
+        cdef int free = 0 if self.flags & PAUSED else self.concurrency - self.running
+        while len(self.ready) > free:
+            self.release(<JobBase>self.ready.pop())
+
+    def take_waiting(self, str id):
+        """Take a claimed job that has not started, by its id; None: it is not among these."""
+        cdef JobBase job
+        for source in (self.ready, self.unconfirmed):
+            for job in source:
+                if job.id == id:
+                    source.remove(job)
+                    return job
+        return None
+
     def element_of(self, JobBase job not None):
         """Return the list element of a job that goes back to the head of its line."""
         cdef bytes id = job.id.encode()
@@ -234,7 +276,7 @@ cdef class Exchange(Session):
         cdef int at
         head[0] = 0x90 + size
         head[1] = kind
-        put_uint64(head + 2, self.server_ms(job.started_ns))
+        put_uint64(head + 2, self.server_ms(job.started_ns) if job.started_ns else 0)
         put_uint64(head + 11, self.server_ms(finished_ns))
         head[20] = 0xce
         for at in range(4):
@@ -292,7 +334,10 @@ cdef class Exchange(Session):
     cdef _complete_other(self, JobBase job, bytes packed, long long finished_ns):
         cdef WriteBuffer outcome = WriteBuffer()
         settings = job.settings
-        keep, age = self._retention(settings.remove_on_complete, self._keep, self._age)
+        own = settings.remove_on_complete
+        if self._own_keep and "remove_on_complete" in settings.weak:
+            own = None
+        keep, age = self._retention(own, self._keep, self._age)
         self._write_outcome_head(outcome, job, 0, 7, job.attempts_made, finished_ns)
         outcome.put_bytes(packed)
         self._publish_value(job, <const unsigned char*>PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed))
@@ -337,7 +382,7 @@ cdef class Exchange(Session):
         cdef bytes outcome = self._failure(job, reason, error_type, stack)
         kept, aged = self._retention(keep, count, age)
         self._publish("failed", pack_value(job.id) + reason + error_type + pack_value(job.attempts_made + 1))
-        self._other(b"f", job, outcome, kept, aged, True)
+        self._other(b"e" if job.token and not job.started_ns else b"f", job, outcome, kept, aged, True)
 
     def retry(self, JobBase job not None, bytes reason, bytes error_type, bytes stack, long long delay):
         """Settle a failed attempt that another follows, after `delay` ms."""
@@ -373,10 +418,20 @@ cdef class Exchange(Session):
         """
         if job.session is not self.number:
             return
+        token = b"1" if job.token and not job.started_ns else b""
         if job.suspect:
-            self._other(b"q", job, (b"\x02" if job.crashes else b"\x01") + job.id.encode(), b"", b"", True)
+            self._other(b"q", job, (b"\x02" if job.crashes else b"\x01") + job.id.encode(), token, b"", True)
         else:
-            self._other(b"b", job, self.element_of(job), b"", b"", True)
+            self._other(b"b", job, self.element_of(job), token, b"", True)
+
+    def hold(self, JobBase job not None, long long duration):
+        """Give a job back to the head of its line, uncharged, and let nothing of the queue start for that long."""
+        if job.session is self.number:
+            # A suspect ran and its worker lives: it is none any more.
+            if job.suspect:
+                self.later(job, duration)
+            else:
+                self._other(b"m", job, self.element_of(job), b"%d" % duration, b"", True)
 
     def progress(self, JobBase job not None, bytes packed):
         """Tell a running job's progress with the next exchange."""
@@ -388,7 +443,8 @@ cdef class Exchange(Session):
     def log(self, JobBase job not None, bytes line):
         """Write a log line of a running job with the next exchange."""
         if job.session is self.number:
-            self._other(b"g", job, line, b"", b"", False)
+            keep = None if job.options is None else job.settings.keep_logs
+            self._other(b"g", job, line, b"" if keep is None else b"%d" % keep, b"", False)
 
     cdef _publish(self, str kind, bytes packed):
         if self.flags & EVENTS_OFF and not self.flags & LISTENING:
@@ -468,6 +524,8 @@ cdef class Exchange(Session):
         """
         cdef double elapsed = now - self._window_at
         cdef double rate, span
+        if self.flags & LIMITED:
+            return 0
         if self.prefetch >= 0:
             return self.prefetch
         if elapsed > 1.0:
@@ -493,6 +551,14 @@ cdef class Exchange(Session):
             held += call.want
         prefetch = 0 if self.charged else <int>self._prefetch_now(now)
         return max(0, min(CALL_WEIGHT, self.concurrency + prefetch - held))
+
+    cdef int _free(self):
+        """How many claimed jobs would start at once."""
+        cdef ExchangeCall call
+        cdef int held = len(self.ready) + self.running + len(self.unconfirmed)
+        for call in self.inflight:
+            held += call.free
+        return max(0, self.concurrency - held)
 
     cdef int _want_suspects(self):
         cdef ExchangeCall call
@@ -521,6 +587,7 @@ cdef class Exchange(Session):
         if not self._sealed:
             self._seal()
         call = self._sealed.popleft()
+        call.free = min(want, self._free())
         call.want, call.want_suspects = want, self._want_suspects() if want else 0
         call.promotes, self.promote_only = self.promote_only, False
         self.asked = False
@@ -530,17 +597,19 @@ cdef class Exchange(Session):
     cdef bytes _encode(self, Call call_):
         cdef ExchangeCall call = <ExchangeCall>call_
         cdef int outcomes = 2 * call.completed_count + 5 * call.others_count
-        self._script.begin(self._out, 13 + outcomes + 2 * call.published_count, call.by_text)
+        self._script.begin(self._out, 15 + outcomes + 2 * call.published_count, call.by_text)
         self._out.put_bulk(self.id)
         self._out.put_bulk_number(call.number)
         self._out.put_bulk(self.number)
         self._out.put_bulk_number(self.lease)
         self._out.put_bulk_number(call.want)
+        self._out.put_bulk_number(call.free)
         self._out.put_bulk_number(call.want_suspects)
         self._out.put_bulk_number(self.suspects == 0)
         self._out.put_bulk_number(self.look)
         self._out.put_bulk_number(self._keep)
         self._out.put_bulk_number(self._age)
+        self._out.put_bulk(self._limit)
         self._out.put_bulk_number(call.completed_count)
         self._out.put_bulk_number(call.others_count)
         self._out.put_bulk_number(call.published_count)
@@ -554,7 +623,7 @@ cdef class Exchange(Session):
     cdef bint _still_wanted(self, Call call_):
         """A call sent again claims nothing by itself: what it asked for then is not what is free now."""
         cdef ExchangeCall call = <ExchangeCall>call_
-        call.want = call.want_suspects = 0
+        call.want = call.free = call.want_suspects = 0
         self.asked = True
         if call.failures >= 2:
             self._isolate(call)
@@ -727,8 +796,9 @@ cdef class Exchange(Session):
         cdef JobBase job = new_job(self._kind, self._owner, id, None)
         job.session = self.number
         job.claimed_ns = now_ns
+        job.token = self.flags & LIMITED != 0
         if record is None:
-            self._other(b"x", job, b"", b"", b"", True)
+            self._other(b"x", job, b"1" if job.token else b"", b"", b"", True)
             return
         job.sink = self._sink
         try:
@@ -744,11 +814,30 @@ cdef class Exchange(Session):
         if attempts is not None:
             job._load(attempts=attempts)
         job.plan = plan
+        if job.name is not None and job.options is not None or plan is not None:
+            error = self._doom(job)
+            if error is not None:
+                self.broken.append((job, error))
+                return
         job.attempts_started += 1
         if suspect:
             self._suspect(job)
         elif job.name is not None:
             self.ready.append(job)
+
+    cdef object _doom(self, JobBase job):
+        """Why this job must not start: it was cancelled while a worker had it, or its time is over."""
+        cdef long long due, limit
+        if job.plan is not None and (at := job.plan.find(b"\0c")) >= 0:
+            reason = job.plan[at + 2:].partition(b"\0")[0].decode(errors="replace")
+            return JobCancelled(reason, job_id=job.id, reason=reason)
+        if job.name is None or job.options is None or job.settings.expires_in is None:
+            return None
+        due, limit = job.due_ms_(), job.settings.expires_in
+        if self.server_ms(job.claimed_ns) <= due + limit:
+            return None
+        late = self.server_ms(job.claimed_ns) - due - limit
+        return JobExpired(f"not started within {limit} ms of its time: {late} ms late", job_id=job.id)
 
     cdef JobBase _recast(self, JobBase job):
         """Handlers of several kinds: `async def` ones get an async job, `def` ones a sync job."""
@@ -758,6 +847,7 @@ cdef class Exchange(Session):
             return job
         other = new_job(kind, owner, job.id, job.name)
         other.session, other.claimed_ns, other.sink = job.session, job.claimed_ns, job.sink
+        other.token = job.token
         other.read_record(job.record)
         return other
 

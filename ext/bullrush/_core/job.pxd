@@ -19,6 +19,10 @@ cdef class JobBase:
     cdef readonly int attempts_started
     cdef readonly int crashes
     cdef bint suspect
+    cdef bint fenced                   # settled while its handler ran on, whose end counts for nothing
+    cdef bint token                    # its claim took a token of a rate limit
+    cdef bint conditional              # adding it has an answer: an id of the user's, or a deduplication
+    cdef long long due_ms              # when it is due, where that is known to differ from its options; else 0
     cdef long long claimed_ns          # monotonic
     cdef long long started_ns
     cdef object outcome                # (returnvalue, failed_reason, error_type, stacktrace), or None
@@ -38,6 +42,7 @@ cdef class JobBase:
     cdef int read_record(self, bytes record) except -1
     cdef object _decode(self)
     cdef object _hand(self, str verb)
+    cdef long long due_ms_(self) except? -1
 
 
 cdef JobBase new_job(type kind, object owner, str id, str name)

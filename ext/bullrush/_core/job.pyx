@@ -151,8 +151,11 @@ cdef class JobBase:
 
     @property
     def priority(self):
-        """0 first, then ascending."""
-        return self.settings.priority
+        """0 first, then ascending; as it was changed, where that is known."""
+        if self.plan is None:
+            return self.settings.priority
+        # A plan says p<priority * 2**32 + place in line>, and has no p where there is no priority.
+        return int(self.plan[1:].partition(b"\0")[0]) >> 32 if self.plan.startswith(b"p") else 0
 
     @property
     def attempts(self):
@@ -193,8 +196,16 @@ cdef class JobBase:
 
     @property
     def due_at(self):
-        """When the job was or is due."""
-        return _moment(self.timestamp + self.settings.delay)
+        """When the job was or is due; as it was changed, where that is known."""
+        return _moment(self.due_ms_())
+
+    cdef long long due_ms_(self) except? -1:
+        if self.due_ms:
+            return self.due_ms
+        if self.plan is not None and (at := self.plan.find(b"\0t")) >= 0:
+            return int(self.plan[at + 2:].partition(b"\0")[0])
+        settings = self.settings
+        return self.timestamp + settings.delay if settings.run_at is None else settings.run_at
 
     # Outcome: a snapshot.
 
@@ -252,7 +263,7 @@ cdef class JobBase:
     # For the layers above: they own the policy, this class only the fields.
 
     def _load(self, *, id=None, record=None, attempts=None, outcome=None, progress=None, state=None,
-              worker=None, processed=0, finished=0, data=UNREAD):
+              worker=None, processed=0, finished=0, data=UNREAD, plan=UNREAD, due=0):
         """Fill a snapshot from what was read; internal."""
         if id is not None:
             self.id = id
@@ -271,12 +282,27 @@ cdef class JobBase:
             self.attempts_made = int(made)
             self.attempts_started = self.attempts_made + int(lost)
             self.crashes = int(crashes)
+        if plan is not UNREAD:
+            self.plan = plan
+        if due:
+            self.due_ms = due
         self.outcome = outcome
         self._progress = progress
         self._state = state
         self.worker = worker
         self.processed_ms = processed
         self.finished_ms = finished
+
+    def _mark_cancelled(self, reason):
+        """Should it go back to the queue after all, it says there that it was cancelled."""
+        if self.plan is None or b"\0c" not in self.plan:
+            self.plan = (self.plan or b"w") + b"\0c" + reason.encode()
+
+    def _rewrite(self, bytes record):
+        """Take a record with other data, as it was stored."""
+        self.options = None
+        self.read_record(record)
+        self._data = UNREAD
 
     def _cancel(self, reason):
         """Ask a running job to stop: a coroutine is cancelled at its next await, a thread sees the flag."""
@@ -350,6 +376,14 @@ cdef class JobBase:
     @property
     def _sink(self):
         return self.sink
+
+    @property
+    def _on_loop(self):
+        return self.run is not None
+
+    @property
+    def _took_token(self):
+        return self.token
 
     @property
     def _is_suspect(self):

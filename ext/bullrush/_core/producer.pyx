@@ -34,6 +34,9 @@ cdef enum:
     LAST_BLOCK = 65536
 
 
+MODE_LETTERS = {"simple": "s", "throttle": "t", "debounce": "d", "replace": "r", "keep-last": "k"}
+
+
 cdef class Unit:
     """What is stored or refused as a whole: one job, or a chunk of `add_bulk`.
 
@@ -79,7 +82,7 @@ cdef class Producer(Session):
         unit.single = job
         unit.count = 1
         unit.bytes = PyBytes_GET_SIZE(job.record) + 64
-        unit.conditional = job.place is not None and job.place[0] == 63
+        unit.conditional = job.conditional
         self._push(unit, waiter, deadline)
 
     def push_all(self, list jobs, waiter, double deadline):
@@ -95,7 +98,7 @@ cdef class Producer(Session):
         unit.count = len(jobs)
         for job in jobs:
             unit.bytes += PyBytes_GET_SIZE(job.record) + 64
-            if job.place is not None and job.place[0] == 63:
+            if job.conditional:
                 unit.conditional = True
         self._push(unit, waiter, deadline)
 
@@ -377,7 +380,7 @@ cdef class Producer(Session):
     cdef int _put_job(self, JobBase job, long long* first, long long* last, list ranges) except -1:
         """Write one job; returns 1 when it is among the others. Plain jobs get their ids here, in runs."""
         cdef long long number
-        if job.place is not None and job.place[0] == 63:
+        if job.conditional and job.place[0] == 63:
             self._others.put_bulk_text(job.id)
         else:
             number = self._number_for(job)
@@ -433,9 +436,16 @@ cdef class Producer(Session):
             others = [job for unit in call.units for job in (unit.jobs or (unit.single,))
                       if job.place is not None or PyBytes_GET_SIZE(job.record) > LARGE]
             for position in answer.split():
-                (<JobBase>others[int(position)]).duplicate = "id"
+                self._note_duplicate(others, *position.split(b":", 1))
         for unit in call.units:
             self._done(unit, stream_id)
+
+    def _note_duplicate(self, list others, position, holder=None):
+        """A job that was not stored stands for the one that was: of the same id, or of the same deduplication."""
+        cdef JobBase job = others[int(position)]
+        job.duplicate = "id" if holder is None else "deduplication"
+        if holder is not None:
+            job.id = holder.decode()
 
     cdef _done(self, Unit unit, bytes stream_id):
         cdef JobBase job
@@ -561,8 +571,13 @@ cdef class JobFactory:
         if settings.job_id is not None:
             place = "?" + place
             job.id = settings.job_id
+        place = f"{place} {value}".rstrip()
+        dedup = settings.deduplication
+        if dedup is not None:
+            place = f"{place}\0{MODE_LETTERS[dedup.mode]} {dedup.ttl or 0} {dedup.id}"
+        job.conditional = settings.job_id is not None or dedup is not None
         if place != "w":
-            job.place = f"{place} {value}".rstrip().encode()
+            job.place = place.encode()
 
     def make(self, name, data, settings, long long now_ms):
         """Make one job; `settings` are validated options, None for the defaults of the library."""

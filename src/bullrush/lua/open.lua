@@ -2,13 +2,14 @@
 -- Open a session: fence the one before it on a lost socket, tell what of it was applied, hand out a first block of ids.
 -- A worker also registers its number (40 random bits), or takes it up again and learns which jobs it still holds.
 --
--- KEYS   meta sessions ids workers hosts jobs plans attempts waiting suspects prioritized delayed completed failed outcomes events wake removed progress logs logged held
+-- KEYS   meta sessions ids workers hosts jobs plans attempts waiting suspects prioritized delayed completed failed outcomes events wake removed progress logs logged dedup expiries limiter metrics held
 -- ARGV   session previous block epoch codec events number register lease host
 -- RETURN now epoch previous_applied previous_answer last_id events codec held_ids, or an error: LAYOUT, TYPE, DENIED, CODEC, TAKEN, LEASE
 local TYPES = { meta_key, "hash", sessions_key, "hash", ids_key, "string", workers_key, "zset", hosts_key, "hash",
   jobs_key, "hash", plans_key, "hash", attempts_key, "hash", waiting_key, "list", suspects_key, "list",
   prioritized_key, "zset", delayed_key, "zset", completed_key, "zset", failed_key, "zset", outcomes_key, "hash",
-  events_key, "stream", wake_key, "list", removed_key, "set", progress_key, "hash", logs_key, "zset", logged_key, "hash" }
+  events_key, "stream", wake_key, "list", removed_key, "set", progress_key, "hash", logs_key, "zset", logged_key, "hash",
+  dedup_key, "hash", expiries_key, "zset", limiter_key, "list", metrics_key, "hash" }
 for i = 1, #TYPES, 2 do
   local kind = redis.call("TYPE", TYPES[i]).ok
   if kind ~= "none" and kind ~= TYPES[i + 1] then
@@ -18,7 +19,7 @@ end
 if redis.acl_check_cmd then
   local COMMANDS = { "HSET", "HDEL", "HMGET", "HGET", "HINCRBY", "HEXISTS", "HSTRLEN", "HRANDFIELD", "LPUSH", "RPUSH", "RPOP", "LLEN", "LRANGE",
     "LREM", "LINDEX", "SADD", "SREM", "SCARD", "SMEMBERS", "SISMEMBER", "SMISMEMBER", "ZADD", "ZREM", "ZCARD", "ZSCORE", "ZRANGE",
-    "ZRANGEBYSCORE", "ZREMRANGEBYRANK", "ZREMRANGEBYLEX", "XADD", "XRANGE", "XLEN", "XTRIM", "UNLINK", "EXISTS", "INCRBY" }
+    "ZRANGEBYSCORE", "ZREMRANGEBYRANK", "ZREMRANGEBYLEX", "ZLEXCOUNT", "LPOP", "LSET", "LPOS", "LTRIM", "PEXPIRE", "XADD", "XRANGE", "XLEN", "XTRIM", "UNLINK", "EXISTS", "INCRBY" }
   for i = 1, #COMMANDS do
     if not redis.acl_check_cmd(COMMANDS[i], meta_key, "0", "0") then
       return redis.error_reply("DENIED " .. COMMANDS[i])

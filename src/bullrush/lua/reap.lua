@@ -3,21 +3,26 @@
 -- is still exactly the one seen (0: being reaped already), so a worker that renewed meanwhile keeps everything.
 -- A job is charged only when its start was confirmed; after max_crashes charges of this worker's kind it fails.
 --
--- KEYS   meta sessions workers hosts held jobs plans attempts suspects failed outcomes events wake removed progress logs logged
+-- KEYS   meta sessions workers hosts held signals jobs plans attempts waiting suspects prioritized delayed failed outcomes events wake removed progress logs logged dedup
 -- ARGV   number deadline page max_crashes keep age
 -- RETURN left stalled: how many jobs are left (-1: not dead), and the ids that went back, joined by blanks
-local meta, now  -- what the functions below look at
+local meta, now, time  -- what the functions below look at
 -- include "order"
+-- include "place"
+-- include "plan"
 -- include "retain"
+-- include "store"
+-- include "dedup"
+-- include "tally"
 -- include "publish"
 -- include "wake"
 -- include "finish_number"
 local number = ARGV[1]
 local deadline = redis.call("ZSCORE", workers_key, number)
 if not deadline or (tonumber(deadline) ~= 0 and deadline ~= ARGV[2]) then return { -1, "" } end
-meta = redis.call("HMGET", meta_key, "layout", "paused", "events", "listen", "number", "bytes", "held")
+meta = redis.call("HMGET", meta_key, "layout", "paused", "events", "listen", "number", "bytes", "held", "sequence", "timer", "special", "tally")
 if meta[1] ~= "1" then return { -1, "" } end
-local time = redis.call("TIME")
+time = redis.call("TIME")
 now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call("ZADD", workers_key, "XX", "0", number)
 
@@ -37,7 +42,8 @@ for i = total, from, -1 do
     if started == "1" then crashes = crashes + 1 end
     if tonumber(crashes) >= tonumber(ARGV[4]) then
       local reason = "the worker process died " .. (crashes + 1) .. " times while it ran this job"
-      redis.call("HDEL", plans_key, id)
+      local plan = redis.call("HGET", plans_key, id)
+      if plan then let_go(id, plan, false) end
       redis.call("HDEL", attempts_key, id)
       redis.call("ZADD", failed_key, string.format("%.0f", now), id)
       redis.call("HSET", outcomes_key, id, cmsgpack.pack({ 1, 0, now, tonumber(made), starts, "", reason, "JobCrashed", "" }))
@@ -53,14 +59,16 @@ local left = from - 1
 if #failed > 0 then retain(failed_key, tonumber(ARGV[5]), tonumber(ARGV[6]), 200) end
 if left == 0 then
   finish_number(number)
+  redis.call("UNLINK", signals_key)
   -- A late copy of the open that registered this number must not revive it: its worker may still think that it holds jobs.
   redis.call("HSET", sessions_key, "w" .. number, "x0 " .. time[1])
 end
 if total > 0 and (meta[3] ~= "off" or (tonumber(meta[4] or "0") or 0) > now) then
   local fields = { "stalled", table.concat(stalled, " ") }
   if #failed > 0 then fields[3], fields[4] = "crashed", table.concat(failed, " ") end
+  if #following > 0 then fields[#fields + 1], fields[#fields + 2] = "added_ids", table.concat(following, " ") end
   publish(fields, #fields[2])
 end
-redis.call("HSET", meta_key, "held", (tonumber(meta[7]) or 0) - (total - left), "number", meta[5] or 0, "bytes", meta[6] or 0)
-wake(#stalled > 0)
+redis.call("HSET", meta_key, "held", (tonumber(meta[7]) or 0) - (total - left), "number", meta[5] or 0, "bytes", meta[6] or 0, "sequence", meta[8] or 0, "tally", tally(0, #failed))
+wake(#stalled > 0 or #following > 0)
 return { left, table.concat(stalled, " ") }

@@ -2,10 +2,10 @@
 -- A worker leaves in order: what is still held under its number goes back to the head, uncharged, and the number is gone.
 -- Suspects keep their place among the suspects, so that a crash of theirs can still be told from the others'.
 --
--- KEYS   meta workers hosts held jobs plans attempts waiting suspects prioritized wake removed
+-- KEYS   meta workers hosts held signals jobs plans attempts waiting suspects prioritized wake removed
 -- ARGV   number
 -- RETURN how many jobs went back
-local meta  -- what wake looks at
+local meta, now  -- what wake looks at
 -- include "order"
 -- include "place"
 -- include "wake"
@@ -30,9 +30,12 @@ for i = #ids, 1, -1 do
     end
   end
 end
-redis.call("UNLINK", held_key)
+redis.call("UNLINK", held_key, signals_key)
 finish_number(ARGV[1])
-meta = redis.call("HMGET", meta_key, "layout", "paused", "held", "timer")
+local time = redis.call("TIME")
+now = time[1] * 1000 + math.floor(time[2] / 1000)
+meta = redis.call("HMGET", meta_key, "layout", "paused", "held", "special")
+meta[10] = meta[4]
 if meta[1] then redis.call("HSET", meta_key, "held", (tonumber(meta[3]) or 0) - #ids) end
 redis.call("HDEL", meta_key, "timer")
 wake(redis.call("EXISTS", waiting_key, suspects_key, prioritized_key) > 0)

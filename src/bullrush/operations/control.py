@@ -31,7 +31,8 @@ def obliterate(keys: Keys, force: bool) -> Operation[str]:
     script = load("obliterate")
     for _ in range(RETRIES):
         held = yield from held_keys(keys)
-        rest = [key for key in keys.all() if key not in (keys["meta"], keys["workers"])]
+        rest = [key.replace(b":held:", b":signals:") for key in held]
+        rest += [key for key in keys.all() if key not in (keys["meta"], keys["workers"])]
         frame = ScriptFrame(
             script.name, script.sha, script.source, [keys["meta"], keys["workers"], *held, *rest]
         )

@@ -158,6 +158,21 @@ def _list_active(keys: Keys) -> Operation[list[str]]:
     return [id.decode() for ids in replies for id in ids]
 
 
+def cancel(keys: Keys, job_id: str, reason: str) -> Operation[str]:
+    """Cancel a job: "removed", "signalled" (a worker holds it), "finished" or "unknown"."""
+    while True:
+        numbers = yield from worker_numbers(keys)
+        held = [keys.held(number.decode()) for number in numbers]
+        signals = [keys.signals(number.decode()) for number in numbers]
+        try:
+            reply = yield Numbered(script_frame("cancel", keys, (*held, *signals)), (job_id, reason))
+        except ReplyError as error:
+            if str(error).startswith("RETRY"):
+                continue
+            raise
+        return cast("bytes", reply).decode()
+
+
 def remove(keys: Keys, job_id: str) -> Operation[str]:
     """Remove a job that nobody holds: "removed", "unknown" or "active"."""
     for _ in range(RETRIES):

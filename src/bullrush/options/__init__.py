@@ -14,6 +14,7 @@ from bullrush.options.jobs import (
     merge_options,
     settings_from_wire,
     template_settings,
+    weak_options,
 )
 from bullrush.options.specs import JobLike, JobSpec
 from bullrush.options.texts import check_job_id, check_name, check_prefix, check_text
@@ -88,5 +89,6 @@ __all__ = [
     "settings_from_wire",
     "template_settings",
     "time_ms",
+    "weak_options",
     "worker_settings",
 ]

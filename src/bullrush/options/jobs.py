@@ -20,11 +20,11 @@ from bullrush.options.wire import pack_options, unpack_options
 MAX_PRIORITY: Final = 2_097_151
 
 # Whoever builds one of these takes its name out here; their values are checked already.
-NOT_YET_AVAILABLE: Final[frozenset[str]] = frozenset(
-    {"deduplication", "group", "parent", "on_child_failure", "expires_in", "timeout", "keep_result"}
-)
+NOT_YET_AVAILABLE: Final[frozenset[str]] = frozenset({"group", "parent", "on_child_failure", "keep_result"})
 # Two of the same options never share these, so remembering them would only push others out.
 _SINGULAR: Final = frozenset({"job_id", "run_at", "parent", "deduplication"})
+# The worker's own value of these wins over the queue's default, not over the job's.
+RETENTION: Final = ("remove_on_complete", "remove_on_fail")
 _REMEMBERED: Final = 1_024
 
 
@@ -32,7 +32,8 @@ _REMEMBERED: Final = 1_024
 class JobSettings:
     """The options of a job, all valid. Durations and times are ms, None is "not given".
 
-    ``wire`` is the msgpack map of what a worker needs to know, None if that is nothing.
+    ``wire`` is the msgpack map of what a worker needs to know, None if that is nothing. ``weak`` names the
+    options that only the queue's defaults gave, so that a worker's own may win over them.
     """
 
     job_id: str | None = None
@@ -54,6 +55,7 @@ class JobSettings:
     keep_logs: int | None = None
     stack_trace_limit: int | None = None
     size_limit: int | None = None
+    weak: tuple[str, ...] = ()
     wire: bytes | None = None
 
 
@@ -133,24 +135,24 @@ TEMPLATE_REFUSES: Final = frozenset({"job_id", "delay", "run_at", "deduplication
 _remembered: dict[tuple[object, ...], JobSettings] = {}
 
 
-def job_settings(options: Mapping[str, object]) -> JobSettings:
+def job_settings(options: Mapping[str, object], weak: tuple[str, ...] = ()) -> JobSettings:
     """Check the options of a job and return them in their one form.
 
-    Raises InvalidOption (InvalidOptionType for a wrong type) naming option and value. The same options
+    ``weak`` names those that come from the queue's defaults alone. Raises InvalidOption (InvalidOptionType for a wrong type) naming option and value. The same options
     return the same object, as long as it is remembered; no options return DEFAULT_SETTINGS.
     """
     if not options:
         return DEFAULT_SETTINGS
     if not _SINGULAR.isdisjoint(options):
-        return _checked_settings(options)
+        return _checked_settings(options, weak)
     # Types belong to the key: True == 1 == 1.0, but they do not mean the same.
-    key = (*options.items(), *map(type, options.values()))
+    key = (weak, *options.items(), *map(type, options.values()))
     try:
         settings = _remembered.get(key)
     except TypeError:  # a value that cannot be hashed; the check says what is wrong with it
-        return _checked_settings(options)
+        return _checked_settings(options, weak)
     if settings is None:
-        settings = _checked_settings(options)
+        settings = _checked_settings(options, weak)
         if len(_remembered) >= _REMEMBERED:
             _remembered.clear()
         _remembered[key] = settings
@@ -189,7 +191,12 @@ def merge_options(defaults: Mapping[str, object], options: Mapping[str, object])
     return merged
 
 
-def _checked_settings(options: Mapping[str, object]) -> JobSettings:
+def weak_options(defaults: Mapping[str, object], options: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the names of retention options that only the defaults give."""
+    return tuple(name for name in RETENTION if name in defaults and name not in options)
+
+
+def _checked_settings(options: Mapping[str, object], weak: tuple[str, ...]) -> JobSettings:
     values = {name: _checked(name, value, options) for name, value in options.items()}
     if "delay" in values and "run_at" in values:
         raise InvalidOption(
@@ -197,6 +204,13 @@ def _checked_settings(options: Mapping[str, object]) -> JobSettings:
         )
     for name in NOT_YET_AVAILABLE.intersection(options):
         raise not_available(name, options[name])
+    dedup = cast("Deduplication | None", values.get("deduplication"))
+    if dedup is not None and dedup.mode == "debounce" and not (values.get("delay") or "run_at" in values):
+        raise InvalidOption(
+            f"deduplication={dedup!r} debounces, so the job needs a delay: each add replaces the one that waits"
+        )
+    if weak:
+        values["weak"] = weak
     return _make_settings(values, pack_options(values))
 
 

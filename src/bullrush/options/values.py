@@ -52,6 +52,12 @@ class RateLimit:
         object.__setattr__(self, "duration", duration_ms(duration, "duration", least=1))
         object.__setattr__(self, "burst", None if burst is None else check_int(burst, "burst", 1))
 
+    @property
+    def wire(self) -> bytes:
+        """What is stored, and what scripts read: max, duration and, for a bucket, burst."""
+        text = f"{self.max} {self.duration}" + ("" if self.burst is None else f" {self.burst}")
+        return text.encode()
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class Deduplication:

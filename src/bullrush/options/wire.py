@@ -3,26 +3,28 @@
 Only what a worker needs and what differs from the default is written, so most jobs carry no map at all.
 Unknown names are skipped, because a newer version may write more.
 
-    delay, run_at, timeout              int, ms
+    delay, run_at, timeout, expires_in  int, ms
     priority, attempts, keep_logs, stack_trace_limit   int
     lifo                                true
     backoff                             {"kind": str, "delays": [ms], "factor": float, "jitter": float,
                                         "max_delay": ms, "name": str}, defaults left out
     remove_on_complete, remove_on_fail  {"count": int, "age": ms}, both optional
+    deduplication                       {"id": str, "mode": str, "ttl": ms}, ttl optional
+    weak                                [name]: options that only the queue's defaults gave
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Final, cast
+from typing import Final, cast, get_args
 
 import msgpack  # pyright: ignore[reportMissingTypeStubs]
 
 from bullrush.errors import CodecError
 from bullrush.options.backoff import KINDS, Backoff, BackoffKind
 from bullrush.options.texts import check_bool, check_choice, check_int, check_number, check_text
-from bullrush.options.values import Keep
+from bullrush.options.values import Deduplication, DeduplicationMode, Keep
 
 _DEFAULTS: Final[dict[str, object]] = {"delay": 0, "priority": 0, "lifo": False, "attempts": 1}
 _BACKOFF_DEFAULTS: Final[dict[str, object]] = {
@@ -64,6 +66,9 @@ def _unpack(wire: bytes) -> object:
 def _plain(value: object) -> object:
     if isinstance(value, Backoff):
         return {"kind": value.kind, **_differing(value)}
+    if isinstance(value, Deduplication):
+        ttl = {} if value.ttl is None else {"ttl": value.ttl}
+        return {"id": value.id, "mode": value.mode, **ttl}
     if isinstance(value, Keep):
         return {name: limit for name in ("count", "age") if (limit := getattr(value, name)) is not None}
     return value
@@ -109,6 +114,17 @@ def _keep(value: object, what: str) -> Keep:
     )
 
 
+def _deduplication(value: object, what: str) -> Deduplication:
+    fields = _dict(value, what)
+    mode = check_choice(fields.get("mode"), "mode", get_args(DeduplicationMode))
+    id = check_text(fields.get("id"), "id")
+    return Deduplication(id, _optional_int(fields.get("ttl"), "ttl"), cast("DeduplicationMode", mode))
+
+
+def _names(value: object, what: str) -> tuple[str, ...]:
+    return tuple(check_text(name, what) for name in _list(value, what))
+
+
 def _backoff(value: object, what: str) -> Backoff:
     fields = _dict(value, what)
     kind = check_choice(fields.get("kind"), "kind", KINDS)
@@ -132,6 +148,9 @@ _READERS: Final[dict[str, Callable[[object, str], object]]] = {
     "attempts": _attempts,
     "backoff": _backoff,
     "timeout": _int,
+    "expires_in": _int,
+    "deduplication": _deduplication,
+    "weak": _names,
     "remove_on_complete": _keep,
     "remove_on_fail": _keep,
     "keep_logs": _int,

@@ -19,9 +19,7 @@ SHORTEST_LEASE: Final = 1_000
 HANG_LEASES: Final = 10
 
 # Whoever builds one of these takes its name out here; their values are checked already.
-NOT_YET_AVAILABLE_WORKER: Final[frozenset[str]] = frozenset(
-    {"limiter", "group_concurrency", "group_limit", "recycle"}
-)
+NOT_YET_AVAILABLE_WORKER: Final[frozenset[str]] = frozenset({"group_concurrency", "group_limit", "recycle"})
 NOT_YET_AVAILABLE_EXECUTORS: Final[frozenset[str]] = frozenset({"process"})
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal, Self, cast
 
 from bullrush._core.job import JobBase as JobBase
 from bullrush.errors import JobNotFound
-from bullrush.job import DataT, ResultT, load_snapshot, report_line, report_progress
+from bullrush.job import DataT, ResultT, load_snapshot, postpone, report_line, report_progress
 from bullrush.operations import control, jobs
 
 if TYPE_CHECKING:
-    from bullrush.options import Duration, State
+    from bullrush.options import Duration, State, Time
     from bullrush.sync.queue import Queue
 
 
@@ -36,6 +36,14 @@ class Job(JobBase[DataT, ResultT]):
         """Add a line to the job's log. In force at the call."""
         report_line(self, line)
 
+    def move_to_delayed(self, until: Time) -> None:
+        """Put the job off until a time, from inside its handler, without charge.
+
+        It is settled at once: what the handler still returns or raises does not count. Raises JobNotInState
+        outside its handler.
+        """
+        postpone(self, until)
+
     def get_state(self) -> State | Literal["unknown"]:
         """Return the state the job is in now; "unknown" when it is gone."""
         return self._queue._port.run(jobs.get_state(self._queue._port.keys, self.id))
@@ -57,6 +65,10 @@ class Job(JobBase[DataT, ResultT]):
         finished always gets the value.
         """
         return cast("ResultT", self._queue._wait_result(self, timeout))
+
+    def cancel(self, reason: str | None = None) -> Literal["removed", "signalled", "finished", "unknown"]:
+        """Cancel the job: remove it, or tell the worker that runs it to stop; see `Queue.cancel`."""
+        return self._queue.cancel(self.id, reason)
 
     def remove(self) -> bool:
         """Remove the job; False when it is gone already. Raises JobIsActive while a worker holds it."""

@@ -218,6 +218,12 @@ class _ManualSink:
         self._exchange.release(job)
         self._hands.released()
 
+    def postpone(self, job: JobBase, until: int) -> None:
+        """Put off until a time."""
+        self._hands.put_down(job)
+        self._settler.postpone(job, until)
+        self._hands.released()
+
     def retry_later(self, job: JobBase, delay: Duration) -> None:
         """Put off."""
         wait = duration_ms(delay, "delay")

@@ -102,9 +102,11 @@ class LeaseKeeper:
         keys = exchange.names(self._keys, held)
         for n, start in enumerate(range(0, len(jobs), PAGE), 1):
             page = jobs[start : start + PAGE]
-            head = (session, n, number, self._exchange.lease, 0, 0, 0, 0, -1, -1, 0, len(page), 0)
+            head = (session, n, number, self._exchange.lease, 0, 0, 0, 0, 0, -1, -1, "", 0, len(page), 0)
             outcomes = [
-                part for job in page for part in ("b", job.id, self._exchange.element_of(job), "", "")
+                part
+                for job in page
+                for part in ("b", job.id, self._exchange.element_of(job), "1" if job._took_token else "", "")
             ]
             self._command("EVAL", exchange.source, len(keys), *keys, *head, *outcomes)
 

@@ -27,6 +27,7 @@ from bullrush.worker.lease import LeaseKeeper
 from bullrush.worker.listeners import Listeners
 from bullrush.worker.reaper import Reaper
 from bullrush.worker.settler import LEASE_LOST, SHUTDOWN, Settler, Sink
+from bullrush.worker.stopper import Stopper
 from bullrush.worker.stats import Stats
 from bullrush.worker.waker import Waker
 
@@ -99,7 +100,7 @@ class Services:
         self._codec_name = "msgpack" if queue.codec is None else queue.codec.name
         self._stack = contextlib.AsyncExitStack()
         self.settler = Settler(settings, listeners)
-        self.sink = Sink(self.loop, listeners)
+        self.sink = Sink(self.loop, listeners, self.settler)
         self.exchange = self._make_exchange()
         self.settler.exchange = self.sink.exchange = self.exchange
         self.exchange.after = self._after_replies
@@ -107,7 +108,8 @@ class Services:
         self._link = Link(address, reply_limit=settings.lease / 3000, on_error=self._connection_error)
         self._link.on_up = self._came_up
         self._link.attach(self.exchange, self)
-        self._waker = Waker(address, self._keys, self._look)
+        self._waker = Waker(address, self._keys, self._look, self._signalled, self._poke)
+        self._stopper = Stopper(self.exchange, self.settler, self.loop)
         self._reaper = Reaper(self._link, self._keys, settings.lease, listeners)
         self._keeper = LeaseKeeper(
             self.exchange,
@@ -128,6 +130,7 @@ class Services:
         self._yielding_until = 0.0
         self._opened: asyncio.Future[None] = self.loop.create_future()
         self._adopting: asyncio.Task[None] | None = None
+        self._cancels: set[asyncio.Task[None]] = set()
 
     def _after_replies(self) -> None:
         self.dispatcher.after_replies()
@@ -151,6 +154,8 @@ class Services:
             lease=settings.lease,
             keep=-1 if keep.count is None else keep.count,
             age=-1 if keep.age is None else keep.age,
+            limit=settings.limiter.wire if settings.limiter is not None else b"",
+            own_keep=settings.remove_on_complete is not None,
         )
 
     def _kinds(self) -> tuple[tuple[type, object], dict[str, tuple[type, object]]]:
@@ -195,6 +200,7 @@ class Services:
         if self._settings.lifespan is not None:
             self.dispatcher.context = await self._stack.enter_async_context(self._settings.lifespan())
         self.hook_listeners()
+        self._waker.watch(self.exchange.number)
         self._waker.start()
         self._link.pump(self.exchange)
         self._keeper.start()
@@ -240,6 +246,9 @@ class Services:
         await self._waker.close()
         if self._due_timer is not None:
             self._due_timer.cancel()
+        self._stopper.close()
+        for task in self._cancels:
+            task.cancel()
         await self._link.close()
         await self._stack.aclose()
 
@@ -270,6 +279,36 @@ class Services:
         # The last one first: each goes back to the head of the line.
         for job in sorted(self.exchange.running_jobs, key=lambda job: (len(job.id), job.id), reverse=True):
             job._cancel(reason)
+
+    def started(self, job: JobBase) -> None:
+        """A job with a timeout started."""
+        self._stopper.arm(job)
+
+    def ended(self, job: JobBase) -> None:
+        """The handler of a job with options ended."""
+        self._stopper.disarm(job)
+
+    def _signalled(self, signal: bytes) -> None:
+        """A signal: the id of a cancelled job and the reason. A bare poke has none."""
+        id, _, reason = signal.decode(errors="replace").partition("\0")
+        if id and not self._stopper.cancel(id, reason):
+            # It is not here any more: perhaps it is on its way back to the queue, and must not run again.
+            task = self.loop.create_task(self._cancel_elsewhere(id, reason))
+            self._cancels.add(task)
+            task.add_done_callback(self._cancels.discard)
+        self.dispatcher.flush()
+
+    async def _cancel_elsewhere(self, id: str, reason: str) -> None:
+        await self._until(lambda: self.exchange.settled, CLOSE_LIMIT / 2)
+        with contextlib.suppress(BullrushError, ReplyError):
+            await self.queue.cancel(id, reason)
+
+    def _poke(self) -> None:
+        """Let our own waker look up from its list of signals."""
+        number = self.exchange.number
+        frame = script_frame("signal", self._keys, (self._keys.held(number.decode()),))
+        task = self.loop.create_task(self._link.call(frame.call(number, b"", by_text=True)))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _retire(self) -> None:
         number = self.exchange.number
@@ -339,8 +378,10 @@ class Services:
             self._opened.set_result(None)
         if exchange.due_at and exchange.due_at != self._due_at:
             self._wait_for_due(exchange.due_at)
+        if exchange.limited and exchange.ready:
+            exchange.give_back_surplus()
         if exchange.dry:
-            if not self._was_dry:
+            if not self._was_dry and not exchange.closed_by_limit:
                 self._listeners.emit("drained")
             if exchange.claiming and exchange.running < exchange.concurrency:
                 self._waker.need()
@@ -465,6 +506,7 @@ class Services:
         self._cancel_running(LEASE_LOST)
         self.exchange.start_over(number, self._host())
         self.exchange.rebind(*self._frames(number))
+        self._waker.watch(number)
         self._listeners.emit("error", lost)
         self._reopen()
 

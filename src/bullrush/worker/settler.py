@@ -8,14 +8,17 @@ import random
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from bullrush._core.codec import encode
 from bullrush.errors import (
     CodecError,
     HandlerSignal,
     InvalidOption,
+    JobCancelled,
+    JobTimedOut,
     PayloadTooLarge,
+    RateLimitError,
     RetryLater,
     UnrecoverableError,
 )
@@ -27,11 +30,13 @@ if TYPE_CHECKING:
     from bullrush.options import WorkerSettings
     from bullrush.worker.listeners import Listeners
 
+ArgumentT = TypeVar("ArgumentT")
+
 MAX_REASON = 4_000
 MAX_STACK = 16_000
 FAILED_KEPT = 10_000
 FIRST_PARK, LAST_PARK = 1_000, 60_000
-SHUTDOWN, LEASE_LOST = "shutdown", "lease-lost"
+SHUTDOWN, LEASE_LOST, TIMEOUT = "shutdown", "lease-lost", "timeout"
 
 
 class Settler:
@@ -48,9 +53,15 @@ class Settler:
 
     def failed(self, job: JobBase, error: BaseException, cancel_reason: str | None) -> None:
         """An attempt ended with an error: the handler's, a cancellation, or a value that cannot be stored."""
+        if not self.exchange.owns(job):
+            return  # the lease was lost, or it was settled while its handler ran on
         stopped = isinstance(error, asyncio.CancelledError) and cancel_reason in (SHUTDOWN, LEASE_LOST)
         if stopped or isinstance(error, KeyboardInterrupt | SystemExit):
             self.exchange.release(job)
+        elif cancel_reason == TIMEOUT:
+            self._attempt_failed(job, timed_out(job))
+        elif cancel_reason is not None and cancel_reason not in (SHUTDOWN, LEASE_LOST):
+            self._fail(job, cancelled(job, cancel_reason))
         elif isinstance(error, HandlerSignal):
             self._signalled(job, error)
         else:
@@ -61,6 +72,8 @@ class Settler:
             self.exchange.later(job, self._later_delay(signal))
         elif isinstance(signal, UnrecoverableError):
             self._fail(job, signal)
+        elif isinstance(signal, RateLimitError) and signal.scope != "group":
+            self.exchange.hold(job, signal.duration)
         else:
             self._fail(job, InvalidOption(f"{type(signal).__name__} is not available in this version"))
 
@@ -70,7 +83,7 @@ class Settler:
         return 0 if signal.delay is None else duration_ms(signal.delay, "delay")
 
     def _attempt_failed(self, job: JobBase, error: BaseException) -> None:
-        final = isinstance(error, (CodecError, PayloadTooLarge, *self._settings.never_retry))
+        final = isinstance(error, (CodecError, JobCancelled, PayloadTooLarge, *self._settings.never_retry))
         if final or job.is_last_attempt:
             self._fail(job, error)
             return
@@ -121,11 +134,13 @@ class Settler:
         try:
             settings = job.settings
         except CodecError:
-            keep, limit = None, None
+            keep, limit, weak = None, None, False
         else:
             keep, limit = settings.remove_on_fail, settings.stack_trace_limit
+            weak = "remove_on_fail" in settings.weak
         reason, kind, stack = describe(error, limit)
-        kept = keep or self._settings.remove_on_fail or Keep(FAILED_KEPT)
+        own = self._settings.remove_on_fail
+        kept = (own or keep if weak else keep or own) or Keep(FAILED_KEPT)
         self.exchange.fail(job, encode(reason), encode(kind), encode(stack), kept, -1, -1)
         self._listeners.emit("failed", job, as_exception(error))
 
@@ -143,13 +158,33 @@ class Settler:
         waited = int(self.exchange.server_now()) - job.timestamp - job.delay
         self.exchange.later(job, min(LAST_PARK, max(FIRST_PARK, waited)))
 
+    def fence(self, job: JobBase, reason: str) -> None:
+        """Settle a job whose handler runs on after it was told to stop: nothing it still does counts."""
+        if self.exchange.owns(job):
+            if reason == TIMEOUT:
+                self._attempt_failed(job, timed_out(job))
+            else:
+                self._fail(job, cancelled(job, reason))
+            self.exchange.fence(job)
+
+    def cancelled_early(self, job: JobBase, reason: str) -> None:
+        """A claimed job was cancelled before it started."""
+        self._fail(job, cancelled(job, reason))
+
+    def postpone(self, job: JobBase, until: int) -> None:
+        """A handler put its own job off: it is settled now, and what the handler still returns does not count."""
+        self.exchange.later(job, max(1, until - int(self.exchange.server_now())))
+        self.exchange.fence(job)
+
     def awaitable(self, job: JobBase, value: Awaitable[object]) -> None:
         """A `def` handler returned something to await: await it on the loop."""
         self._later(self._await_value(job, value))
 
     async def _await_value(self, job: JobBase, value: Awaitable[object]) -> None:
         try:
-            self.exchange.complete_with(job, await value)
+            result = await value
+            if self.exchange.owns(job):
+                self.exchange.complete_with(job, result)
         except Exception as error:
             self.failed(job, error, None)
 
@@ -165,10 +200,11 @@ class Settler:
 
 
 class Sink:
-    """Take progress and log lines from handlers, in whatever thread they run."""
+    """Take what handlers say of their jobs, in whatever thread they run."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, listeners: Listeners) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, listeners: Listeners, settler: Settler) -> None:
         self.exchange: Exchange
+        self._settler = settler
         self._loop = loop
         self._listeners = listeners
         self._thread = threading.get_ident()
@@ -185,11 +221,25 @@ class Sink:
         """Pass a log line on."""
         self._on_loop(self.exchange.log, job, line)
 
-    def _on_loop(self, call: Callable[[JobBase, bytes], None], job: JobBase, packed: bytes) -> None:
+    def postpone(self, job: JobBase, until: int) -> None:
+        """Put a job off until a time in ms, at its handler's wish."""
+        self._on_loop(self._settler.postpone, job, until)
+
+    def _on_loop(self, call: Callable[[JobBase, ArgumentT], None], job: JobBase, argument: ArgumentT) -> None:
         if threading.get_ident() == self._thread:
-            call(job, packed)
+            call(job, argument)
         else:
-            self._loop.call_soon_threadsafe(call, job, packed)
+            self._loop.call_soon_threadsafe(call, job, argument)
+
+
+def timed_out(job: JobBase) -> JobTimedOut:
+    """The error of an attempt that ran too long."""
+    return JobTimedOut(f"the attempt ran longer than its timeout of {job.settings.timeout} ms", job_id=job.id)
+
+
+def cancelled(job: JobBase, reason: str) -> JobCancelled:
+    """The error of a job that somebody cancelled."""
+    return JobCancelled(reason, job_id=job.id, reason=reason)
 
 
 def describe(error: BaseException, stack_lines: int | None) -> tuple[str, str, str]:

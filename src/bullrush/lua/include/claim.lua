@@ -52,9 +52,24 @@ local function claim_suspects(want, alone)
   redis.call("RPOP", suspects_key, done)
 end
 
-local function claim_waiting(want)
+-- Ids that left the line while they stood deep in it are skipped; each is so once.
+local function without_ghosts(elements)
+  local ids, kept = {}, {}
+  for i = 1, #elements do ids[i] = string.gsub(elements[i], "^\1", "") end
+  local gone = redis.call("SMISMEMBER", removed_key, unpack(ids))
+  for i = 1, #ids do
+    if gone[i] == 1 then redis.call("SREM", removed_key, ids[i]) else kept[#kept + 1] = elements[i] end
+  end
+  return kept
+end
+
+local function claim_waiting(want, ghosts)
   local elements = redis.call("RPOP", waiting_key, math.min(want, WEIGHT - weight))
   if not elements then return end
+  if ghosts > 0 then
+    elements = without_ghosts(elements)
+    if #elements == 0 then return end
+  end
   if claimed == 0 and not string.find(table.concat(elements, " "), MARK, 1, true) then
     claimed_ids, claimed, weight = elements, #elements, #elements
     claimed_records = redis.call("HMGET", jobs_key, unpack(elements))

@@ -1,12 +1,15 @@
 -- Where jobs stand. A list element with a leading \1 says: this job has a plan, attempts or a large record, look.
--- A plan is "p<score>" (prioritized, with its own place in line) or "h" (lifo: the head of the list).
+-- A plan begins with "p<score>" (prioritized, with its own place in line), "h" (lifo: the head of the list) or "w" (the
+-- tail). Parts may follow, each behind a NUL and named by a letter: d<mode><deduplication id>, t<changed due ms>, c<reason
+-- why it was cancelled>.
 local MARK = "\1"
 local LARGE = 4000
 
 local function place_tail(element, id, plan)
-  if plan and string.byte(plan) == 112 then
-    redis.call("ZADD", prioritized_key, string.sub(plan, 2), id)
-  elseif plan == "h" then
+  local kind = plan and string.byte(plan)
+  if kind == 112 then
+    redis.call("ZADD", prioritized_key, string.match(plan, "^p(%d+)"), id)
+  elseif kind == 104 then
     redis.call("RPUSH", waiting_key, element)
   else
     redis.call("LPUSH", waiting_key, element)
@@ -15,7 +18,7 @@ end
 
 local function place_head(element, id, plan)
   if plan and string.byte(plan) == 112 then
-    redis.call("ZADD", prioritized_key, string.sub(plan, 2), id)
+    redis.call("ZADD", prioritized_key, string.match(plan, "^p(%d+)"), id)
   else
     redis.call("RPUSH", waiting_key, element)
   end

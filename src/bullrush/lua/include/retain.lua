@@ -2,16 +2,16 @@
 local function forget(ids)
   redis.call("HDEL", jobs_key, unpack(ids))
   redis.call("HDEL", outcomes_key, unpack(ids))
-  if redis.call("EXISTS", logged_key) == 1 then
-    local lines = redis.call("HMGET", logged_key, unpack(ids))
-    for i = 1, #ids do
-      if lines[i] then
-        redis.call("ZREMRANGEBYLEX", logs_key, "[" .. ids[i] .. "\0", "(" .. ids[i] .. "\1")
-      end
+  if redis.call("EXISTS", plans_key, progress_key, logged_key) == 0 then return end
+  redis.call("HDEL", plans_key, unpack(ids))
+  redis.call("HDEL", progress_key, unpack(ids))
+  local lines = redis.call("HMGET", logged_key, unpack(ids))
+  for i = 1, #ids do
+    if lines[i] then
+      redis.call("ZREMRANGEBYLEX", logs_key, "[" .. ids[i] .. "\0", "(" .. ids[i] .. "\1")
+      redis.call("HDEL", logged_key, ids[i])
     end
-    redis.call("HDEL", logged_key, unpack(ids))
   end
-  if redis.call("EXISTS", progress_key) == 1 then redis.call("HDEL", progress_key, unpack(ids)) end
 end
 
 -- keep: how many stay, -1 = all; age: how long, in ms, -1 = for ever.

@@ -3,6 +3,8 @@
 -- Attempts are "made lost crashes suspicion": failed attempts, starts that a dead worker took along, deaths charged to the
 -- job, and 0 = not suspected, 2 = suspected, 1 = suspected and confirmed to have started.
 local refused = {}
+local finished_count = { 0, 0 }  -- completed, failed
+local refunds = 0
 
 -- The finished ms with the number of the entry behind the point: calls within one millisecond leave in their order.
 local finished_at = string.format("%.0f.%03d", now, (tonumber(meta[5]) or 0) % 1000)
@@ -53,16 +55,20 @@ local function complete_all(pairs_from, ids, absent, keep, age)
     end
   end
   retain(completed_key, keep, age, count + 200)
+  finished_count[1] = count
   return count
 end
 
+-- The plan stays with the job, for a retry by hand; that it was cancelled does not.
 local function finish(finished_key, id, outcome, keep, age)
-  redis.call("HDEL", plans_key, id)
+  local plan = redis.call("HGET", plans_key, id)
   redis.call("HDEL", attempts_key, id)
+  if plan then let_go(id, plan, false) end
   if keep == 0 then
     forget({ id })
     return
   end
+  if plan and plan_part(plan, "c") then redis.call("HSET", plans_key, id, plan_without(plan, "c")) end
   redis.call("ZADD", finished_key, finished_at, id)
   redis.call("HSET", outcomes_key, id, outcome)
   retain(finished_key, keep, age, 200)
@@ -79,28 +85,48 @@ local function again(id, attempts, delay)
   end
 end
 
-local function log(id, line)
-  local count = redis.call("HINCRBY", logged_key, id, 1)
-  redis.call("ZADD", logs_key, 0, string.format("%s\0%016d:%s", id, count, line))
+
+local function fail(id, outcome, keep, age)
+  finish(failed_key, id, outcome, tonumber(keep), tonumber(age))
+  finished_count[2] = finished_count[2] + 1
+  return true
 end
 
 -- One function a kind: (id, a, b, c), true when the job is no longer held.
 local SETTLE = {
   -- completed with a retention of its own or extras: outcome keep age
-  c = function(id, a, b, c) finish(completed_key, id, a, tonumber(b), tonumber(c)) return true end,
+  c = function(id, a, b, c)
+    finish(completed_key, id, a, tonumber(b), tonumber(c))
+    finished_count[1] = finished_count[1] + 1
+    return true
+  end,
   -- failed for good: outcome keep age
-  f = function(id, a, b, c) finish(failed_key, id, a, tonumber(b), tonumber(c)) return true end,
+  f = function(id, a, b, c) return fail(id, a, b, c) end,
+  -- the same of one that took a rate token and never started
+  e = function(id, a, b, c)
+    refunds = refunds + 1
+    return fail(id, a, b, c)
+  end,
   -- retry: attempts delay outcome of the failed attempt
   r = function(id, a, b, c) redis.call("HSET", outcomes_key, id, c) again(id, a, b) return true end,
   -- later, without charge: attempts delay
   l = function(id, a, b) again(id, a, b) return true end,
-  -- back to the head, uncharged: element
-  b = function(id, a)
+  -- back to the head, uncharged: element, and 1 = it took a rate token and did not start
+  b = function(id, a, b)
+    if b == "1" then refunds = refunds + 1 end
     place_head(a, id, a ~= id and redis.call("HGET", plans_key, id))
     return true
   end,
-  -- a suspect back to its place among them: element; its start, if it was reported, is so no longer
-  q = function(id, a)
+  -- the same, and nothing starts for a while: element, ms
+  m = function(id, a, b)
+    place_head(a, id, a ~= id and redis.call("HGET", plans_key, id))
+    redis.call("HSET", meta_key, "limited", string.format("%.0f", now + b), "special", "1")
+    meta[10] = "1"
+    return true
+  end,
+  -- a suspect back to its place among them: element, token; its start, if it was reported, is so no longer
+  q = function(id, a, b)
+    if b == "1" then refunds = refunds + 1 end
     local attempts = redis.call("HGET", attempts_key, id)
     if attempts then redis.call("HSET", attempts_key, id, (string.gsub(attempts, " 1$", " 2"))) end
     redis.call("RPUSH", suspects_key, a)
@@ -108,8 +134,13 @@ local SETTLE = {
   end,
   -- a suspect is about to start: attempts
   s = function(id, a) redis.call("HSET", attempts_key, id, a) end,
-  -- no record: it was removed while its id still stood in line
-  x = function(id) redis.call("SREM", removed_key, id) return true end,
+  -- no record: it was removed while its id still stood in line: token
+  x = function(id, a)
+    if a == "1" then refunds = refunds + 1 end
+    redis.call("SREM", removed_key, id)
+    return true
+  end,
   p = function(id, a) redis.call("HSET", progress_key, id, a) end,
-  g = function(id, a) log(id, a) end,
+  -- a log line: text, how many lines stay (empty: all)
+  g = function(id, a, b) log(id, a, b) end,
 }

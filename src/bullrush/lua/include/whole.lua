@@ -19,8 +19,9 @@ local function whole_outcomes(pairs_from, completed, others_from, others, publis
   end
   for i = others_from, others_from + 5 * others - 5, 5 do
     if ARGV[i] == "c" then values = values + packed_size(ARGV[i + 1], ARGV[i + 2]) end
-    if ARGV[i] == "f" then failures = failures + 1 end
-    if ARGV[i] == "c" or ARGV[i] == "f" then note(ARGV[i + 1], ARGV[i + 2]) end
+    local failed = ARGV[i] == "f" or ARGV[i] == "e"
+    if failed then failures = failures + 1 end
+    if ARGV[i] == "c" or failed then note(ARGV[i + 1], ARGV[i + 2]) end
   end
   for i = published_from, #ARGV, 2 do
     if ARGV[i] == "completed" then values = values - #ARGV[i + 1] end
