@@ -141,6 +141,11 @@ cdef class Dispatcher:
         self._all_threaded = route is not None and route.threaded
         self._thread_jobs = deque()
 
+    @property
+    def keeps_claims(self):
+        """A slow job hoards nothing: what cannot start soon goes back."""
+        return False
+
     # Starting.
 
     def after_replies(self):

@@ -109,7 +109,8 @@ cdef class Exchange(Session):
     cdef set _known(self)
     cdef _applied(self, Call call_, object reply, double now)
     cdef _claim(self, list answer, double now)
-    cdef _adopt_one(self, str id, object record, object attempts, object plan, bint suspect, long long now_ns)
+    cdef _adopt_one(self, str id, object record, object attempts, object plan, bint suspect, bint token,
+                    long long now_ns)
     cdef object _doom(self, JobBase job)
     cdef JobBase _recast(self, JobBase job)
     cdef _suspect(self, JobBase job)

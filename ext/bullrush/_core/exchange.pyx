@@ -223,11 +223,11 @@ cdef class Exchange(Session):
         return taken
 
     def owns(self, JobBase job not None):
-        """Say whether an outcome of this job still counts: it is held under the present number, and not fenced."""
+        """Say whether an outcome of this job still counts: it is held under this number, and not fenced."""
         return job.session is self.number and not job.fenced
 
     def fence(self, JobBase job not None):
-        """Let nothing that still comes from this job's handler count: it was settled, and its handler runs on."""
+        """A job was settled while its handler runs on: let nothing that still comes of it count."""
         job.fenced = True
 
     @property
@@ -409,7 +409,8 @@ cdef class Exchange(Session):
         if job.session is self.number:
             # The suspicion ends here, or a death that nobody reported a start for would be charged.
             unsuspected = (job.packed_attempts or NO_ATTEMPTS).rpartition(b" ")[0] + b" 0"
-            self._other(b"l", job, unsuspected, b"%d" % delay, b"", True)
+            token = b"1" if job.token and not job.started_ns else b""
+            self._other(b"l", job, unsuspected, b"%d" % delay, token, True)
 
     def release(self, JobBase job not None):
         """Give a job back to the head of its line, uncharged.
@@ -425,7 +426,7 @@ cdef class Exchange(Session):
             self._other(b"b", job, self.element_of(job), token, b"", True)
 
     def hold(self, JobBase job not None, long long duration):
-        """Give a job back to the head of its line, uncharged, and let nothing of the queue start for that long."""
+        """Give a job back to the head of its line, uncharged, and let nothing start for that long."""
         if job.session is self.number:
             # A suspect ran and its worker lives: it is none any more.
             if job.suspect:
@@ -743,7 +744,8 @@ cdef class Exchange(Session):
         cdef long long now_ns = monotonic_ns()
         for i in range(len(ids)):
             suspect = attempts[i] is not None and not attempts[i].endswith(b" 0")
-            self._adopt_one(ids[i], records[i], attempts[i], plans[i], suspect, now_ns)
+            # Whether its claim took a token is not known; a refund too many would let too many start.
+            self._adopt_one(ids[i], records[i], attempts[i], plans[i], suspect, False, now_ns)
         taken = set(ids)
         self.unseen = [id for id in self.unseen if id not in taken]
 
@@ -780,6 +782,7 @@ cdef class Exchange(Session):
         cdef list extras = <list>answer[5]
         cdef long long now_ns = monotonic_ns()
         cdef dict by_position = {}
+        cdef bint token = self.flags & LIMITED != 0
         cdef Py_ssize_t i
         for i in range(0, len(extras), 4):
             by_position[extras[i]] = i
@@ -787,16 +790,17 @@ cdef class Exchange(Session):
             if by_position and i in by_position:
                 k = by_position[i]
                 attempts, plan = extras[k + 1] or None, extras[k + 2] or None
-                self._adopt_one(ids[i], records[i], attempts, plan, extras[k + 3] == b"1", now_ns)
+                self._adopt_one(ids[i], records[i], attempts, plan, extras[k + 3] == b"1", token, now_ns)
             else:
-                self._adopt_one(ids[i], records[i], None, None, False, now_ns)
+                self._adopt_one(ids[i], records[i], None, None, False, token, now_ns)
 
     cdef _adopt_one(
-            self, str id, object record, object attempts, object plan, bint suspect, long long now_ns):
+            self, str id, object record, object attempts, object plan, bint suspect, bint token,
+            long long now_ns):
         cdef JobBase job = new_job(self._kind, self._owner, id, None)
         job.session = self.number
         job.claimed_ns = now_ns
-        job.token = self.flags & LIMITED != 0
+        job.token = token
         if record is None:
             self._other(b"x", job, b"1" if job.token else b"", b"", b"", True)
             return
@@ -814,7 +818,7 @@ cdef class Exchange(Session):
         if attempts is not None:
             job._load(attempts=attempts)
         job.plan = plan
-        if job.name is not None and job.options is not None or plan is not None:
+        if job.name is not None and (job.options is not None or plan is not None):
             error = self._doom(job)
             if error is not None:
                 self.broken.append((job, error))
@@ -831,7 +835,7 @@ cdef class Exchange(Session):
         if job.plan is not None and (at := job.plan.find(b"\0c")) >= 0:
             reason = job.plan[at + 2:].partition(b"\0")[0].decode(errors="replace")
             return JobCancelled(reason, job_id=job.id, reason=reason)
-        if job.name is None or job.options is None or job.settings.expires_in is None:
+        if job.options is None or job.settings.expires_in is None:
             return None
         due, limit = job.due_ms_(), job.settings.expires_in
         if self.server_ms(job.claimed_ns) <= due + limit:

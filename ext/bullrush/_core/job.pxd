@@ -19,10 +19,10 @@ cdef class JobBase:
     cdef readonly int attempts_started
     cdef readonly int crashes
     cdef bint suspect
-    cdef bint fenced                   # settled while its handler ran on, whose end counts for nothing
+    cdef bint fenced                   # settled while its handler ran on
     cdef bint token                    # its claim took a token of a rate limit
-    cdef bint conditional              # adding it has an answer: an id of the user's, or a deduplication
-    cdef long long due_ms              # when it is due, where that is known to differ from its options; else 0
+    cdef bint conditional              # its add has an answer: own id, deduplication
+    cdef long long due_ms              # when due, where it differs from its options
     cdef long long claimed_ns          # monotonic
     cdef long long started_ns
     cdef object outcome                # (returnvalue, failed_reason, error_type, stacktrace), or None

@@ -135,7 +135,9 @@ cdef class JobBase:
     @property
     def opts(self):
         """The options that this job does not share with every other."""
-        return {} if self.options is None else unpack_options(self.options)
+        if self.options is None:
+            return {}
+        return {name: value for name, value in unpack_options(self.options).items() if name != "weak"}
 
     @property
     def settings(self):

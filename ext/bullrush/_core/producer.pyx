@@ -441,7 +441,7 @@ cdef class Producer(Session):
             self._done(unit, stream_id)
 
     def _note_duplicate(self, list others, position, holder=None):
-        """A job that was not stored stands for the one that was: of the same id, or of the same deduplication."""
+        """A job that was not stored stands for the one that is: of its id, or of its deduplication."""
         cdef JobBase job = others[int(position)]
         job.duplicate = "id" if holder is None else "deduplication"
         if holder is not None:

@@ -9,14 +9,16 @@ from bullrush._core.exchange import Exchange
 from bullrush._core.histogram import Histogram
 from bullrush._core.job import JobBase
 from bullrush._core.protocol import DataProtocol
-from bullrush.errors import CodecError
+from bullrush.errors import BullrushError
 
 class _Policy(Protocol):
     """What becomes of a job that did not simply complete, and of what a reply said of the queue."""
 
     def failed(self, job: Any, error: BaseException, cancel_reason: str | None, /) -> None: ...
-    def broken(self, job: Any, error: CodecError, /) -> None: ...
+    def broken(self, job: Any, error: BullrushError, /) -> None: ...
     def unhandled(self, job: Any, /) -> None: ...
+    def started(self, job: Any, /) -> None: ...
+    def ended(self, job: Any, /) -> None: ...
     def awaitable(self, job: Any, value: Awaitable[object], /) -> None: ...
     def replied(self) -> None: ...
     def notice(self) -> None: ...
@@ -43,6 +45,10 @@ class Dispatcher:
 
     protocol: DataProtocol | None
     context: object
+
+    @property
+    def keeps_claims(self) -> bool:
+        """False: what cannot start soon goes back."""
     on_active: Callable[[Any], object] | None
     on_completed: Callable[[Any, Any], object] | None
 

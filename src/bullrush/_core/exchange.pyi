@@ -7,7 +7,7 @@ from typing import Any
 from bullrush._core.frames import ScriptFrame
 from bullrush._core.job import JobBase
 from bullrush._core.session import Call, Session
-from bullrush.errors import CodecError
+from bullrush.errors import BullrushError
 from bullrush.options import Keep
 
 def split_bulks(packed: bytes) -> list[bytes]:
@@ -19,6 +19,10 @@ class ExchangeCall(Call):
     @property
     def want(self) -> int:
         """How many jobs it asks for."""
+
+    @property
+    def free(self) -> int:
+        """How many of them would start at once."""
 
     @property
     def want_suspects(self) -> int:
@@ -56,6 +60,8 @@ class Exchange(Session):
         lease: int,
         keep: int,
         age: int,
+        limit: bytes = b"",
+        own_keep: bool = False,
     ) -> None: ...
     @property
     def number(self) -> bytes:
@@ -70,8 +76,8 @@ class Exchange(Session):
         """Suspects whose start is being reported."""
 
     @property
-    def broken(self) -> list[tuple[JobBase[Any, Any], CodecError]]:
-        """Claimed, with a record that cannot be decoded."""
+    def broken(self) -> list[tuple[JobBase[Any, Any], BullrushError]]:
+        """Claimed and never to start (cannot be decoded, cancelled, expired), each with its error."""
 
     @property
     def refused(self) -> list[bytes]:
@@ -148,11 +154,34 @@ class Exchange(Session):
     def put_down(self, job: JobBase[Any, Any]) -> bool:
         """Free the slot of a job taken by hand; False when it was not taken, or is settled already."""
 
-    def take_broken(self) -> list[tuple[JobBase[Any, Any], CodecError]]:
-        """Return the claimed jobs whose record cannot be decoded, with the error, once."""
+    def take_broken(self) -> list[tuple[JobBase[Any, Any], BullrushError]]:
+        """Return the claimed jobs that cannot start, with the error, once."""
 
     def take_stale(self) -> list[JobBase[Any, Any]]:
         """For another thread, while the loop does not turn: take jobs that wait for their start too long."""
+
+    def owns(self, job: JobBase[Any, Any]) -> bool:
+        """Say whether an outcome of this job still counts: it is held under this number, and not fenced."""
+
+    def fence(self, job: JobBase[Any, Any]) -> None:
+        """A job was settled while its handler runs on: let nothing that still comes of it count."""
+
+    def hold(self, job: JobBase[Any, Any], duration: int) -> None:
+        """Give a job back to the head of its line, uncharged, and let nothing start for `duration` ms."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether the queue is paused or has a limit: what is claimed must start at once."""
+
+    @property
+    def closed_by_limit(self) -> bool:
+        """Whether jobs may be there that a limit keeps from starting."""
+
+    def give_back_surplus(self) -> None:
+        """The queue was paused or limited: give back what cannot start at once, from the back."""
+
+    def take_waiting(self, id: str) -> JobBase[Any, Any] | None:
+        """Take a claimed job that has not started, by its id; None: it is not among these."""
 
     def element_of(self, job: JobBase[Any, Any]) -> bytes:
         """Return the list element of a job that goes back to the head of its line."""

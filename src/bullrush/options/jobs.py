@@ -138,8 +138,9 @@ _remembered: dict[tuple[object, ...], JobSettings] = {}
 def job_settings(options: Mapping[str, object], weak: tuple[str, ...] = ()) -> JobSettings:
     """Check the options of a job and return them in their one form.
 
-    ``weak`` names those that come from the queue's defaults alone. Raises InvalidOption (InvalidOptionType for a wrong type) naming option and value. The same options
-    return the same object, as long as it is remembered; no options return DEFAULT_SETTINGS.
+    ``weak`` names those that come from the queue's defaults alone. Raises InvalidOption (InvalidOptionType
+    for a wrong type) naming option and value. The same options return the same object, as long as it is
+    remembered; no options return DEFAULT_SETTINGS.
     """
     if not options:
         return DEFAULT_SETTINGS
@@ -207,7 +208,7 @@ def _checked_settings(options: Mapping[str, object], weak: tuple[str, ...]) -> J
     dedup = cast("Deduplication | None", values.get("deduplication"))
     if dedup is not None and dedup.mode == "debounce" and not (values.get("delay") or "run_at" in values):
         raise InvalidOption(
-            f"deduplication={dedup!r} debounces, so the job needs a delay: each add replaces the one that waits"
+            f"deduplication={dedup!r} debounces, so the job needs a delay: each add replaces the one before"
         )
     if weak:
         values["weak"] = weak

@@ -124,6 +124,7 @@ class _Hands:
 
     def __init__(self, services: Services) -> None:
         self.protocol: DataProtocol | None = None
+        self.keeps_claims = True
         self.context: object = None
         self.on_active: Callable[[JobBase], object] | None = None
         self.on_completed: Callable[[JobBase, object], object] | None = None

@@ -19,7 +19,7 @@ from bullrush._core.dispatch import Route
 from bullrush._core.exchange import Exchange
 from bullrush._core.session import ReplyError
 from bullrush.connection.link import Link
-from bullrush.errors import BullrushError, CodecError, ConnectionLost, LeaseLost
+from bullrush.errors import BullrushError, ConnectionLost, LeaseLost
 from bullrush.job import Job, JobBase
 from bullrush.operations.requests import Argument, read, script_frame
 from bullrush.options import Keep, WorkerSettings
@@ -27,8 +27,8 @@ from bullrush.worker.lease import LeaseKeeper
 from bullrush.worker.listeners import Listeners
 from bullrush.worker.reaper import Reaper
 from bullrush.worker.settler import LEASE_LOST, SHUTDOWN, Settler, Sink
-from bullrush.worker.stopper import Stopper
 from bullrush.worker.stats import Stats
+from bullrush.worker.stopper import Stopper
 from bullrush.worker.waker import Waker
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class Starter(Protocol):
     context: object
     on_active: Callable[[JobBase], object] | None
     on_completed: Callable[[JobBase, object], object] | None
+
+    @property
+    def keeps_claims(self) -> bool:
+        """Say whether claimed jobs wait here until somebody takes them, however long that is."""
+        ...
 
     @property
     def waits(self) -> Histogram:
@@ -355,7 +360,7 @@ class Services:
         """See Settler."""
         self.settler.failed(job, error, cancel_reason)
 
-    def broken(self, job: JobBase, error: CodecError) -> None:
+    def broken(self, job: JobBase, error: BullrushError) -> None:
         """See Settler."""
         self.settler.broken(job, error)
 
@@ -463,7 +468,8 @@ class Services:
         if now - self._looked_at >= self._settings.lease / 4000:
             self._looked_at = now
             self.exchange.look = True
-        self.exchange.give_back_stale()
+        if not self.dispatcher.keeps_claims:
+            self.exchange.give_back_stale()
         return False
 
     @property

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from bullrush._core.codec import encode
 from bullrush.errors import (
+    BullrushError,
     CodecError,
     HandlerSignal,
     InvalidOption,
@@ -144,8 +145,8 @@ class Settler:
         self.exchange.fail(job, encode(reason), encode(kind), encode(stack), kept, -1, -1)
         self._listeners.emit("failed", job, as_exception(error))
 
-    def broken(self, job: JobBase, error: CodecError) -> None:
-        """A record cannot be decoded: that job fails with the reason, the worker goes on."""
+    def broken(self, job: JobBase, error: BullrushError) -> None:
+        """A job that must not start (it cannot be decoded, was cancelled, expired) fails with the reason."""
         self._fail(job, error)
 
     def unhandled(self, job: JobBase) -> None:
@@ -172,7 +173,7 @@ class Settler:
         self._fail(job, cancelled(job, reason))
 
     def postpone(self, job: JobBase, until: int) -> None:
-        """A handler put its own job off: it is settled now, and what the handler still returns does not count."""
+        """A handler put its own job off: it is settled now, and what it still returns does not count."""
         self.exchange.later(job, max(1, until - int(self.exchange.server_now())))
         self.exchange.fence(job)
 

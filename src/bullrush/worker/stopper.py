@@ -76,8 +76,8 @@ class Stopper:
         self._timers.pop(job, None)
         if job in self._exchange.running_jobs:
             logger.warning(
-                "job %s %r was told to stop (%s) and runs on: its outcome was settled without it, its slot is "
-                "lost until it returns",
+                "job %s %r was told to stop (%s) and runs on: its outcome was settled without it, "
+                "its slot is lost until it returns",
                 job.id,
                 job.name,
                 reason,

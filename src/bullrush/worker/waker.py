@@ -72,7 +72,8 @@ class Waker:
     async def _run(self) -> None:
         while True:
             needed = await self._is_needed()
-            found = await self._block([self._wake, self._signals] if needed else [self._signals])
+            # Signals first: tokens may always be there.
+            found = await self._block([self._signals, self._wake] if needed else [self._signals])
             if found is not None and found[0] == self._signals:
                 self._signalled(found[1])
             elif needed:

@@ -109,8 +109,12 @@ local SETTLE = {
   end,
   -- retry: attempts delay outcome of the failed attempt
   r = function(id, a, b, c) redis.call("HSET", outcomes_key, id, c) again(id, a, b) return true end,
-  -- later, without charge: attempts delay
-  l = function(id, a, b) again(id, a, b) return true end,
+  -- later, without charge: attempts delay token
+  l = function(id, a, b, c)
+    if c == "1" then refunds = refunds + 1 end
+    again(id, a, b)
+    return true
+  end,
   -- back to the head, uncharged: element, and 1 = it took a rate token and did not start
   b = function(id, a, b)
     if b == "1" then refunds = refunds + 1 end
