@@ -177,7 +177,7 @@ class World:
     def load_scripts(self) -> None:
         """Another client loads the scripts."""
         self.note("another client loads the scripts")
-        for name in ("open", "add", "reserve", "exchange"):
+        for name in ("open", "add", "add_special", "reserve", "exchange"):
             self.wire.command("SCRIPT", "LOAD", load(name).source)
 
     def fill(self, full: bool) -> None:
@@ -324,7 +324,7 @@ def _title(frame: bytes) -> str:
     return f"{name}({', '.join(a[:24].decode('latin-1') for a in arguments[:9])}{', ...' if len(arguments) > 9 else ''})"
 
 
-_SCRIPTS = ("open", "add", "reserve", "exchange", "pause", "renew", "retire", "reap")
+_SCRIPTS = ("open", "add", "add_special", "reserve", "exchange", "pause", "renew", "retire", "reap")
 _NAMES = {load(name).sha.encode(): name for name in _SCRIPTS} | {
     load(name).source[-80:]: name for name in _SCRIPTS
 }

@@ -43,7 +43,7 @@ def release() -> AsyncIterator[threading.Event]:
 
 
 async def forever(job: Job) -> None:
-    await asyncio.sleep(3600)
+    await asyncio.Event().wait()
 
 
 # Timeout.
@@ -54,7 +54,7 @@ async def test_a_coroutine_past_its_timeout_is_cancelled(queue: Queue) -> None:
 
     async def handler(job: Job) -> None:
         try:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         finally:
             ended.append(job.cancel_reason)
 
@@ -72,7 +72,7 @@ async def test_a_timeout_is_retried_like_any_failure(queue: Queue) -> None:
     async def handler(job: Job) -> str:
         attempts.append(job.attempts_made)
         if len(attempts) < 3:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         return "third"
 
     async with queue.process(handler):
@@ -83,7 +83,7 @@ async def test_a_timeout_is_retried_like_any_failure(queue: Queue) -> None:
 
 async def test_one_that_ends_in_time_is_not_touched(queue: Queue) -> None:
     async def handler(job: Job) -> str:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         return "done"
 
     async with queue.process(handler, concurrency=10) as worker:
@@ -153,7 +153,7 @@ async def test_a_backoff_strategy_decides_after_a_timeout_in_a_thread(
     """The strategy answers after the job was fenced off; its retry counts all the same."""
 
     async def strategy(attempts_made: int, error: BaseException) -> int:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         assert isinstance(error, JobTimedOut)
         return 0
 
@@ -271,7 +271,7 @@ async def test_a_thread_is_cancelled_by_its_flag(queue: Queue, release: threadin
 async def test_what_a_cancelled_handler_raises_does_not_matter(queue: Queue) -> None:
     async def handler(job: Job) -> None:
         try:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             raise RetryLater("1h") from None
 

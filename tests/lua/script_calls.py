@@ -73,7 +73,9 @@ class ScriptQueue:
         plain = list(plain)
         others = [(id, record, f"{place} {value}".rstrip()) for id, record, place, value in others]
         flat: list[Argument] = [part for job in (*plain, *others) for part in job]
-        return self.next("add", len(plain), len(others), "", *flat)
+        if others:
+            return self.next("add_special", len(plain), len(others), "", *flat)
+        return self.next("add", len(plain), "", *flat)
 
     def exchange(
         self,

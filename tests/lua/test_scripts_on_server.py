@@ -182,8 +182,8 @@ def test_open_tells_what_a_worker_still_holds(queue: ScriptQueue) -> None:
 
 def test_plain_jobs_stand_in_line_in_order(queue: ScriptQueue) -> None:
     queue.open()
-    now, stream_id, duplicates = queue.add([("1", RECORD), ("2", RECORD)])
-    assert (queue.line(), duplicates) == ([b"1", b"2"], b"")
+    now, stream_id = queue.add([("1", RECORD), ("2", RECORD)])
+    assert queue.line() == [b"1", b"2"]
     assert queue.client.hgetall(queue.keys["jobs"]) == {b"1": RECORD, b"2": RECORD}
     assert int(stream_id.partition(b"-")[0]) >= now
 
@@ -220,10 +220,21 @@ def test_an_id_of_the_users_own_is_stored_once(queue: ScriptQueue) -> None:
     assert queue.line() == [b"a", b"b", b"c"]
 
 
-@pytest.mark.parametrize("arguments", [(1, 0, "", "1"), (0, 1, "", "1", "r"), (2, 0, "", "1", "r")])
-def test_a_call_of_the_wrong_length_is_refused(queue: ScriptQueue, arguments: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("add", (1, "", "1")),
+        ("add", (2, "", "1", "r")),
+        ("add_special", (1, 0, "", "1")),
+        ("add_special", (0, 1, "", "1", "r")),
+        ("add_special", (2, 0, "", "1", "r")),
+    ],
+)
+def test_a_call_of_the_wrong_length_is_refused(
+    queue: ScriptQueue, script: str, arguments: tuple[Any, ...]
+) -> None:
     queue.open()
-    refused(queue, lambda: queue.next("add", *arguments), "CALL takes")
+    refused(queue, lambda: queue.next(script, *arguments), "CALL takes")
 
 
 # reserve, pause

@@ -26,7 +26,7 @@ KEYS = Keys("p", "q")
 OWNER = SimpleNamespace(name="q", codec=None)
 NOW = 1_790_000_000_000
 FAR = 1e9  # a deadline that no test reaches
-SCRIPTS = ("open", "add", "reserve", "exchange", "pause", "remove")
+SCRIPTS = ("open", "add", "add_special", "reserve", "exchange", "pause", "remove")
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,18 @@ def add_reply(duplicates: bytes = b"", *, now: int = NOW) -> list[object]:
 
 def add_counts(sent: Sent) -> tuple[int, int]:
     """Plain jobs and others of an add."""
-    return int(sent.arguments[2]), int(sent.arguments[3])
+    return int(sent.arguments[2]), int(sent.arguments[3]) if sent.script == "add_special" else 0
 
 
 def add_ids(sent: Sent) -> list[bytes]:
     plain, others = add_counts(sent)
-    tail = sent.arguments[5 + 2 * plain :]
-    return [*sent.arguments[5 : 5 + 2 * plain : 2], *tail[: 3 * others : 3]]
+    start = 5 if sent.script == "add_special" else 4
+    tail = sent.arguments[start + 2 * plain :]
+    return [*sent.arguments[start : start + 2 * plain : 2], *tail[: 3 * others : 3]]
 
 
 def make_producer(**limits: int) -> Producer:
-    return Producer(*(script_frame(name, KEYS) for name in ("open", "add", "reserve")), b"msgpack", **limits)
+    return Producer(*(script_frame(name, KEYS) for name in ("open", "add", "add_special", "reserve")), b"msgpack", **limits)
 
 
 def open_producer(now: float = 0.0, **limits: int) -> Producer:

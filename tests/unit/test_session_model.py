@@ -65,8 +65,7 @@ class Server:
         return [NOW, b"1-0", b""]
 
     def store(self, arguments: list[bytes]) -> None:
-        assert int(arguments[3]) == 0, "all jobs here are plain"
-        pairs = arguments[5:]
+        pairs = arguments[4:]
         for id, record in zip(pairs[::2], pairs[1::2], strict=True):
             self.stored.append((id, decode(decode_record(record)[3])))
 

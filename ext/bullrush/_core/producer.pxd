@@ -12,6 +12,7 @@ cdef class Unit:
     cdef Py_ssize_t bytes
     cdef double deadline
     cdef bint conditional
+    cdef bint special           # has a job that is not plain
     cdef bint sent
     cdef ScriptFrame script
     cdef tuple arguments
@@ -33,6 +34,7 @@ cdef class Producer(Session):
     cdef public Py_ssize_t max_jobs
     cdef public Py_ssize_t max_bytes
     cdef ScriptFrame _add
+    cdef ScriptFrame _add_special
     cdef ScriptFrame _reserve
     cdef bytes _codec_name
     cdef public str events_mode

@@ -34,6 +34,11 @@ cdef enum:
     LAST_BLOCK = 65536
 
 
+# Kinds of calls; the session remembers for each whether the server has its script.
+cdef str ADD = "add"
+cdef str ADD_SPECIAL = "add_special"
+cdef str RESERVE = "reserve"
+
 MODE_LETTERS = {"simple": "s", "throttle": "t", "debounce": "d", "replace": "r", "keep-last": "k"}
 
 
@@ -54,10 +59,12 @@ cdef class Producer(Session):
     Waiters are futures: asyncio's or concurrent's.
     """
 
-    def __init__(self, ScriptFrame open_script, ScriptFrame add, ScriptFrame reserve, bytes codec_name,
+    def __init__(self, ScriptFrame open_script, ScriptFrame add, ScriptFrame add_special, ScriptFrame reserve,
+                 bytes codec_name,
                  Py_ssize_t max_jobs=20000, Py_ssize_t max_bytes=33554432):
         Session.__init__(self, open_script)
         self._add = add
+        self._add_special = add_special
         self._reserve = reserve
         self._codec_name = codec_name
         self.events_mode = ""
@@ -83,6 +90,7 @@ cdef class Producer(Session):
         unit.count = 1
         unit.bytes = PyBytes_GET_SIZE(job.record) + 64
         unit.conditional = job.conditional
+        unit.special = job.place is not None or PyBytes_GET_SIZE(job.record) > LARGE
         self._push(unit, waiter, deadline)
 
     def push_all(self, list jobs, waiter, double deadline):
@@ -98,8 +106,9 @@ cdef class Producer(Session):
         unit.count = len(jobs)
         for job in jobs:
             unit.bytes += PyBytes_GET_SIZE(job.record) + 64
-            if job.conditional:
-                unit.conditional = True
+            if job.place is not None or PyBytes_GET_SIZE(job.record) > LARGE:
+                unit.special = True
+                unit.conditional |= job.conditional
         self._push(unit, waiter, deadline)
 
     def push_script(self, ScriptFrame script, tuple arguments, waiter, double deadline):
@@ -219,7 +228,7 @@ cdef class Producer(Session):
 
     cdef Call _reserve_call(self):
         cdef AddCall call = AddCall()
-        call.kind = "reserve"
+        call.kind = RESERVE
         call.units = []
         self._block = self._next_block(self._block * 2)
         call.size = self._block
@@ -240,7 +249,7 @@ cdef class Producer(Session):
     cdef bint _in_flight(self, str kind):
         cdef Call call
         for call in self.inflight:
-            if call.kind == kind:
+            if call.kind is kind:
                 return True
         return False
 
@@ -257,7 +266,7 @@ cdef class Producer(Session):
         self._spare.clear()
         self.events_mode = ""
         # A reservation that was under way belonged to the session before.
-        self.resend[:] = [call for call in self.resend if (<Call>call).kind != "reserve"]
+        self.resend[:] = [call for call in self.resend if (<Call>call).kind is not RESERVE]
 
     cdef Call _next_call(self, double now):
         cdef Unit unit
@@ -266,10 +275,10 @@ cdef class Producer(Session):
         for call in self.inflight:
             if call.conditional:
                 return None
-            adds += call.kind == "add"
+            adds += call.kind is not RESERVE
         if not self.pending:
             return None
-        if 2 * self._left < self._block and not self._in_flight("reserve"):
+        if 2 * self._left < self._block and not self._in_flight(RESERVE):
             return self._reserve_call()
         unit = <Unit>self.pending[0]
         if unit.conditional:
@@ -297,7 +306,7 @@ cdef class Producer(Session):
         cdef Unit unit
         cdef Py_ssize_t size = 0
         cdef bint conditional = (<Unit>self.pending[0]).conditional
-        call.kind = "add"
+        call.kind = ADD
         call.conditional = conditional
         call.units = []
         while self.pending:
@@ -309,6 +318,8 @@ cdef class Producer(Session):
             if not unit.waiter.done():
                 if call.count + unit.count > self._left:
                     break
+                if unit.special:
+                    call.kind = ADD_SPECIAL
                 call.units.append(unit)
                 call.count += unit.count
                 size += unit.bytes
@@ -318,7 +329,7 @@ cdef class Producer(Session):
         self._make_space()
         if call.units:
             return call
-        return <AddCall>self._reserve_call() if self.pending and not self._in_flight("reserve") else None
+        return <AddCall>self._reserve_call() if self.pending and not self._in_flight(RESERVE) else None
 
     cdef _make_space(self):
         while self._space and not self.full:
@@ -329,9 +340,9 @@ cdef class Producer(Session):
     cdef bytes _encode(self, Call call):
         cdef AddCall add = <AddCall>call
         cdef Unit unit
-        if add.kind == "add":
+        if add.kind is ADD or add.kind is ADD_SPECIAL:
             return self._encode_add(add)
-        if add.kind == "reserve":
+        if add.kind is RESERVE:
             return self._reserve.call(self.id, call.number, add.size, by_text=call.by_text)
         unit = <Unit>add.units[0]
         unit.sent = True
@@ -340,6 +351,7 @@ cdef class Producer(Session):
     cdef bytes _encode_add(self, AddCall call):
         cdef Unit unit
         cdef JobBase job
+        cdef ScriptFrame script
         cdef long long first = 0
         cdef long long last = -1
         cdef list ranges = []
@@ -355,11 +367,13 @@ cdef class Producer(Session):
         plain = call.count - others
         if last >= first:
             ranges.append(b"%d-%d" % (first, last))
-        self._add.begin(self._out, 5 + 2 * plain + 3 * others, call.by_text)
+        script = self._add if call.kind is ADD else self._add_special
+        script.begin(self._out, (4 if call.kind is ADD else 5) + 2 * plain + 3 * others, call.by_text)
         self._out.put_bulk(self.id)
         self._out.put_bulk_number(call.number)
         self._out.put_bulk_number(plain)
-        self._out.put_bulk_number(others)
+        if call.kind is ADD_SPECIAL:
+            self._out.put_bulk_number(others)
         self._out.put_bulk(b" ".join(ranges))
         self._out.put_raw(self._plain.data, self._plain.size)
         self._out.put_raw(self._others.data, self._others.size)
@@ -400,7 +414,7 @@ cdef class Producer(Session):
 
     cdef _applied(self, Call call, object reply, double now):
         cdef AddCall add = <AddCall>call
-        if add.kind == "reserve":
+        if add.kind is RESERVE:
             self._spare.append((reply - add.size + 1, reply))
             self._left += add.size
             return
@@ -409,7 +423,7 @@ cdef class Producer(Session):
             return
         self.clock_offset = reply[0] - <long long>(now * 1000)
         self._history.append((call.number, add.count))
-        self._resolve_add(add, reply[1], reply[2])
+        self._resolve_add(add, reply[1], reply[2] if add.kind is ADD_SPECIAL else b"")
 
     cdef _applied_unseen(self, Call call, object answer):
         """The reply was lost, the call was not: `open` says so, and brings the answer of a conditional one.
@@ -418,7 +432,7 @@ cdef class Producer(Session):
         kept = b"" if answer is None else (<bytes>answer).partition(b" ")[2]
         if add.kind == "script":
             self._done_script(<Unit>add.units[0], kept)
-        elif add.kind == "add":
+        elif add.kind is not RESERVE:
             # Number 0 of the new session: whoever knows this session has the call, which came before it.
             self._history.append((0, add.count))
             self._resolve_add(add, None, kept)
@@ -465,7 +479,7 @@ cdef class Producer(Session):
             # The held sets that the call declared are not those of now: its caller reads the workers again.
             return self._refuse(add, ReplyError(message))
         if code == "OOM":
-            if add.kind == "reserve":
+            if add.kind is RESERVE:
                 return Verdict.AGAIN
             return self._refuse(add, QueueFull(
                 "the server is out of memory (maxmemory) and refused these jobs: nothing was stored; "
@@ -486,7 +500,7 @@ cdef class Producer(Session):
         """Leave out units that were given up meanwhile."""
         cdef AddCall add = <AddCall>call
         cdef Unit unit
-        if add.kind == "reserve":
+        if add.kind is RESERVE:
             return True
         add.units = [unit for unit in add.units if not unit.waiter.done()]
         add.count = sum([unit.count for unit in add.units])

@@ -26,6 +26,7 @@ class Producer(Session):
         self,
         open_script: ScriptFrame,
         add: ScriptFrame,
+        add_special: ScriptFrame,
         reserve: ScriptFrame,
         codec_name: bytes,
         max_jobs: int = 20_000,

@@ -25,8 +25,8 @@ logger = logging.getLogger("bullrush")
 
 def make_producer(keys: Keys, codec_name: str) -> Producer:
     """Make the producing state machine of a queue."""
-    open_script, add, reserve = (script_frame(name, keys) for name in ("open", "add", "reserve"))
-    return Producer(open_script, add, reserve, codec_name.encode())
+    frames = (script_frame(name, keys) for name in ("open", "add", "add_special", "reserve"))
+    return Producer(*frames, codec_name.encode())
 
 
 class AsyncPort:

@@ -1,88 +1,24 @@
 #!lua
--- Add jobs: plain ones as pairs of id and record, others with a plan and a place. A full server refuses the call as a whole.
--- A place is letters and, behind a blank, a value: w tail, h head, p prioritized (priority), d delayed (ms from now), t delayed
--- until (ms). Three arguments a job keep a call of 1,000 below the 3,900 that every server takes. A leading ? says
--- that the id is the user's and may exist: such a job is not stored again. Behind a NUL may stand a deduplication, "mode ttl
--- id" with a mode s simple, t throttle, d debounce, r replace, k keep-last: a job that it refuses is not stored either.
--- The answer names both by their position among the others, a job that was refused with :<id of the job that holds the key>.
+-- Add plain jobs: no option that needs a place of its own, an id from a block, a record of at most 4,000 bytes. They pay for
+-- no key and no function that only others need. A full server refuses the call as a whole.
 --
--- KEYS   meta sessions jobs plans waiting prioritized delayed events wake removed outcomes progress logs logged dedup expiries
--- ARGV   session number plain others ids, then plain * (id record), then others * (id record place)
--- RETURN now stream_id duplicates (positions among the others, joined by blanks)
+-- KEYS   meta sessions jobs waiting events wake
+-- ARGV   session number count ids, then count * (id record)
+-- RETURN now stream_id
 -- include "begin"
--- include "place"
--- include "store"
--- include "retain"
--- include "deduplicate"
 -- include "publish"
 -- include "wake"
-local plain, others = tonumber(ARGV[3]), tonumber(ARGV[4])
-local first_other = 6 + 2 * plain
-if #ARGV ~= first_other - 1 + 3 * others then return redis.error_reply("CALL takes " .. first_other - 1 + 3 * others .. " arguments") end
-
-local claimable = plain > 0
-if plain > 0 then
-  local ids = {}
-  for i = 1, plain do ids[i] = ARGV[4 + 2 * i] end
-  redis.call("HSET", jobs_key, unpack(ARGV, 6, first_other - 1))
-  redis.call("LPUSH", waiting_key, unpack(ids))
-end
-
-local duplicates, stored_ids, duplicated, earliest = {}, {}, {}, false
-if others > 0 then
-  local sequence = redis.call("HINCRBY", meta_key, "sequence", others) - others
-  local forgotten = redis.call("EXISTS", removed_key) == 1
-  for k = 1, others do
-    local at = first_other + 3 * (k - 1)
-    local id, record, place = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-    local own, holder = string.byte(place) == 63, false
-    if own then place = string.sub(place, 2) end
-    local exists = own and redis.call("HEXISTS", jobs_key, id) == 1
-    if not exists and string.find(place, "\0", 1, true) then holder = deduplicate(id, record, place) end
-    if exists then
-      duplicates[#duplicates + 1] = k - 1
-      duplicated[#duplicated + 1] = id
-    elseif holder then
-      duplicates[#duplicates + 1] = k - 1 .. ":" .. holder
-    else
-      if own and forgotten and redis.call("SREM", removed_key, id) == 1 then
-        redis.call("LREM", waiting_key, 1, id)
-        redis.call("LREM", waiting_key, 1, MARK .. id)
-      end
-      stored_ids[#stored_ids + 1] = id
-      if store(id, record, place, sequence + k) then
-        earliest = earliest or redis.call("ZRANGE", delayed_key, 0, 0)[1] == id
-      else
-        claimable = true
-      end
-    end
-  end
-end
-
-local answer = table.concat(duplicates, " ")
-if others > 0 then
-  redis.call("HSET", sessions_key, ARGV[1], ARGV[2] .. " " .. time[1], ARGV[1] .. ":a", ARGV[2] .. " " .. answer)
-else
-  redis.call("HSET", sessions_key, ARGV[1], ARGV[2] .. " " .. time[1])
-end
-local stream_id = string.format("%.0f-0", now)
+local count = tonumber(ARGV[3])
+if #ARGV ~= 4 + 2 * count then return redis.error_reply("CALL takes " .. 4 + 2 * count .. " arguments") end
+local ids = {}
+for i = 1, count do ids[i] = ARGV[3 + 2 * i] end
+redis.call("HSET", jobs_key, unpack(ARGV, 5))
+redis.call("LPUSH", waiting_key, unpack(ids))
+redis.call("HSET", sessions_key, ARGV[1], ARGV[2] .. " " .. time[1])
+local stream_id = string.format("%d-0", now)
 if meta[3] ~= "off" and meta[3] ~= "outcomes" then
-  local fields, size = { "added", ARGV[5] }, #ARGV[5]
-  local function field(name, value)
-    fields[#fields + 1], fields[#fields + 2] = name, value
-    size = size + #value
-  end
-  if others > 0 then
-    field("added_ids", table.concat(stored_ids, " "))
-    if #duplicated > 0 then field("duplicated", table.concat(duplicated, " ")) end
-    if #deduplicated > 0 then field("deduplicated", table.concat(deduplicated)) end
-    if #replaced > 0 then field("removed", table.concat(replaced, " ")) end
-  end
-  stream_id = publish(fields, size)
-  redis.call("HSET", meta_key, "number", meta[5], "bytes", meta[6])
-elseif #replaced > 0 and tonumber(meta[4] or "0") > now then
-  publish({ "removed", table.concat(replaced, " ") }, 0)
+  stream_id = publish({ "added", ARGV[4] }, #ARGV[4])
   redis.call("HSET", meta_key, "number", meta[5], "bytes", meta[6])
 end
-wake(claimable or earliest)
-return { now, stream_id, answer }
+wake(true)
+return { now, stream_id }

@@ -11,19 +11,29 @@
 -- RETURN now flags due ids records extras refused expired stream_id; flags: 1 paused, 2 more to claim, 4 suspects left, 8 publish outcomes only, 16 publish nothing, 32 somebody waits for results, 64 limited: claimed means running, 128 no start now
 -- include "begin"
 -- include "place"
--- include "plan"
 -- include "promote"
 -- include "retain"
+-- include "settle"
+-- include "claim"
+-- include "publish"
+-- include "tally"
+-- include "wake"
+
+-- What a plain call does not need is not even made: a function costs Redis as much as a small command.
+local function outcome_kinds()
+-- include "plan"
 -- include "store"
 -- include "dedup"
 -- include "log"
--- include "settle"
+-- include "kinds"
+  return SETTLE, following
+end
+
+local function limits()
 -- include "limits"
--- include "claim"
--- include "publish"
--- include "whole"
--- include "tally"
--- include "wake"
+  return allowance, took
+end
+
 local worker = ARGV[3]
 local deadline = redis.call("ZSCORE", workers_key, worker)
 if not deadline or tonumber(deadline) == 0 then return redis.error_reply("LEASE lost") end
@@ -34,6 +44,8 @@ local published_from = others_from + 5 * others
 if #ARGV ~= published_from - 1 + 2 * published then
   return redis.error_reply("CALL takes " .. published_from - 1 + 2 * published .. " arguments")
 end
+local SETTLE, following = {}, {}
+if others > 0 then SETTLE, following = outcome_kinds() end
 local completed_ids, other_ids, completed_absent, other_absent = {}, {}, false, false
 for i = 1, completed do completed_ids[i] = ARGV[14 + 2 * i] end
 for i = 1, others do
@@ -67,13 +79,15 @@ for i = 1, others do
   end
 end
 redis.call("HSET", sessions_key, ARGV[1], ARGV[2] .. " " .. time[1])
-redis.call("ZADD", workers_key, "XX", string.format("%.0f", now + ARGV[4]), worker)
+redis.call("ZADD", workers_key, "XX", string.format("%d", now + ARGV[4]), worker)
 
 local promoted, due = promote()
-local suspects_claimed, ghosts, left, open_at = false, 0, nil, 0
+local suspects_claimed, ghosts, left, open_at, took = false, 0, nil, 0, nil
 local want, want_suspects = tonumber(ARGV[5]), tonumber(ARGV[7])
 if meta[10] or ARGV[12] ~= "" then
   ghosts = redis.call("SCARD", removed_key)
+  local allowance
+  allowance, took = limits()
   left, open_at = allowance(ARGV[12], (tonumber(meta[7]) or 0) - settled, refunds)
   if left then
     want = math.min(want, tonumber(ARGV[6]), left)
@@ -124,6 +138,7 @@ for i = published_from, #ARGV, 2 do
   size = size + #ARGV[i + 1]
 end
 if flags >= 32 and completed + others > 0 then
+-- include "whole"
   local left_out, outcomes = whole_outcomes(16, completed, others_from, others, published_from)
   if left_out then
     fields[#fields + 1], fields[#fields + 2] = "outcomes", outcomes
@@ -153,7 +168,8 @@ end
 -- A due time is told to one worker; the others look again by themselves.
 if due > 0 and tostring(due) == meta[9] then due = 0 end
 local held = (tonumber(meta[7]) or 0) + claimed - settled
-redis.call("HSET", meta_key, "held", held, "number", meta[5] or 0, "bytes", meta[6] or 0, "sequence", meta[8] or 0, "tally", tally(finished_count[1], finished_count[2]))
+redis.call("HSET", meta_key, "held", string.format("%d", held), "number", meta[5] or "0", "bytes", meta[6] or "0", "sequence", meta[8] or "0", "completed", tally("c", meta[11], finished_count[1]))
+if finished_count[2] > 0 then redis.call("HSET", meta_key, "failed", tally("f", redis.call("HGET", meta_key, "failed"), finished_count[2])) end
 if due > 0 then redis.call("HSET", meta_key, "timer", due) end
 
 local expired = {}

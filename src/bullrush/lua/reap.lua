@@ -20,7 +20,7 @@ local meta, now, time  -- what the functions below look at
 local number = ARGV[1]
 local deadline = redis.call("ZSCORE", workers_key, number)
 if not deadline or (tonumber(deadline) ~= 0 and deadline ~= ARGV[2]) then return { -1, "" } end
-meta = redis.call("HMGET", meta_key, "layout", "paused", "events", "listen", "number", "bytes", "held", "sequence", "timer", "special", "tally")
+meta = redis.call("HMGET", meta_key, "layout", "paused", "events", "listen", "number", "bytes", "held", "sequence", "timer", "special")
 if meta[1] ~= "1" then return { -1, "" } end
 time = redis.call("TIME")
 now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -69,6 +69,7 @@ if total > 0 and (meta[3] ~= "off" or (tonumber(meta[4] or "0") or 0) > now) the
   if #following > 0 then fields[#fields + 1], fields[#fields + 2] = "added_ids", table.concat(following, " ") end
   publish(fields, #fields[2])
 end
-redis.call("HSET", meta_key, "held", (tonumber(meta[7]) or 0) - (total - left), "number", meta[5] or 0, "bytes", meta[6] or 0, "sequence", meta[8] or 0, "tally", tally(0, #failed))
+redis.call("HSET", meta_key, "held", (tonumber(meta[7]) or 0) - (total - left), "number", meta[5] or 0, "bytes", meta[6] or 0, "sequence", meta[8] or 0)
+if #failed > 0 then redis.call("HSET", meta_key, "failed", tally("f", redis.call("HGET", meta_key, "failed"), #failed)) end
 wake(#stalled > 0 or #following > 0)
 return { left, table.concat(stalled, " ") }

@@ -1,6 +1,6 @@
 -- Begin a changing call: refuse another layout, an unknown or closed session, or a number out of turn.
 -- Nothing has been written when one of these returns. ARGV[1] is the session, ARGV[2] the call's number.
-local meta = redis.call("HMGET", meta_key, "layout", "paused", "events", "listen", "number", "bytes", "held", "sequence", "timer", "special", "tally")
+local meta = redis.call("HMGET", meta_key, "layout", "paused", "events", "listen", "number", "bytes", "held", "sequence", "timer", "special", "completed")
 if meta[1] ~= "1" then
   if meta[1] then return redis.error_reply("LAYOUT " .. meta[1]) end
   return redis.error_reply("SESSION unknown")

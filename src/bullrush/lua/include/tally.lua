@@ -1,11 +1,19 @@
--- How many jobs ended in the running minute: "<minute> <completed> <failed>". Minutes that are over stand behind it, the
--- newest first, until a worker's `measure` moves them to `metrics`.
-local function tally(completed, failed)
-  local this = math.floor(time[1] / 60)
-  local minute, c, f, past = string.match(meta[11] or "", "^(%d+) (%d+) (%d+)(.*)$")
-  if not minute then return this .. " " .. completed .. " " .. failed end
-  if tonumber(minute) == this then return minute .. " " .. c + completed .. " " .. f + failed .. past end
-  past = " " .. minute .. ":" .. c .. ":" .. f .. past
-  if #past > 2000 then past = string.match(string.sub(past, 1, 2000), "^(.*) ") end
-  return this .. " " .. completed .. " " .. failed .. past
+-- Jobs that ended in the running minute, one number for each kind: minute * 2^28 + count. Minutes that are over wait in
+-- the field `past`, "c<minute>:<count>" or "f...", newest first, until a worker's `measure` moves them to `metrics`.
+local MINUTE = 268435456
+
+local function minute_is_over(kind, number)
+  local minute = math.floor(number / MINUTE)
+  local past = redis.call("HGET", meta_key, "past") or ""
+  past = string.format("%s%d:%d %s", kind, minute, number - minute * MINUTE, past)
+  if #past > 4000 then past = string.match(string.sub(past, 1, 4000), "^(.*) ") end
+  redis.call("HSET", meta_key, "past", past)
+end
+
+local function tally(kind, number, count)
+  local base = math.floor(time[1] / 60) * MINUTE
+  number = tonumber(number) or 0
+  if number >= base then return string.format("%d", number + count) end
+  if number > 0 then minute_is_over(kind, number) end
+  return string.format("%d", base + count)
 end
