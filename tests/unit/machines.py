@@ -107,7 +107,11 @@ def add_ids(sent: Sent) -> list[bytes]:
 
 
 def make_producer(**limits: int) -> Producer:
-    return Producer(*(script_frame(name, KEYS) for name in ("open", "add", "add_special", "reserve")), b"msgpack", **limits)
+    return Producer(
+        *(script_frame(name, KEYS) for name in ("open", "add", "add_special", "reserve")),
+        b"msgpack",
+        **limits,
+    )
 
 
 def open_producer(now: float = 0.0, **limits: int) -> Producer:

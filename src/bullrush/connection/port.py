@@ -25,8 +25,9 @@ logger = logging.getLogger("bullrush")
 
 def make_producer(keys: Keys, codec_name: str) -> Producer:
     """Make the producing state machine of a queue."""
-    frames = (script_frame(name, keys) for name in ("open", "add", "add_special", "reserve"))
-    return Producer(*frames, codec_name.encode())
+    names = ("open", "add", "add_special", "reserve")
+    opening, add, add_special, reserve = (script_frame(name, keys) for name in names)
+    return Producer(opening, add, add_special, reserve, codec_name.encode())
 
 
 class AsyncPort:
