@@ -3,8 +3,9 @@ local function forget(ids)
   redis.call("HDEL", jobs_key, unpack(ids))
   redis.call("HDEL", outcomes_key, unpack(ids))
   if redis.call("EXISTS", plans_key, progress_key, logged_key) == 0 then return end
-  redis.call("HDEL", plans_key, unpack(ids))
-  redis.call("HDEL", progress_key, unpack(ids))
+  if redis.call("EXISTS", plans_key) == 1 then redis.call("HDEL", plans_key, unpack(ids)) end
+  if redis.call("EXISTS", progress_key) == 1 then redis.call("HDEL", progress_key, unpack(ids)) end
+  if redis.call("EXISTS", logged_key) == 0 then return end
   local lines = redis.call("HMGET", logged_key, unpack(ids))
   for i = 1, #ids do
     if lines[i] then
