@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bullrush._core.exchange import ExchangeCall
 from bullrush._core.job import JobBase
+from bullrush._core.outcomes import ExchangeCall
 from bullrush.errors import InvalidOption, UnsupportedServer
 from tests.unit.machines import (
     MORE,

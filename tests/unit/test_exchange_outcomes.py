@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from bullrush._core.codec import decode, encode
-from bullrush._core.exchange import Exchange, split_bulks
+from bullrush._core.exchange import Exchange
 from bullrush._core.frames import WriteBuffer
 from bullrush._core.job import JobBase
+from bullrush._core.outcomes import split_bulks
 from bullrush.errors import CodecError
 from bullrush.operations.outcomes import read_outcome
 from bullrush.options import Keep

@@ -1,77 +1,31 @@
 """The exchange: one call settles every outcome collected so far and claims the next jobs.
 
-Outcomes are packed the moment a job ends, into the arguments of the next call; a batch is sealed at 1,000 by
-weight (a plain completion weighs 1, anything else 4) or 4 MB. At most two calls are in flight, and the second
-leaves only once enough has gathered to be worth it. What is held and asked for never exceeds slots plus
-prefetch.
+At most two calls are in flight, and the second leaves only once enough has gathered to be worth it. What is
+held and asked for never exceeds slots plus prefetch. What becomes of jobs is packed by `outcomes`.
 """
 
 from collections import deque
 from os import urandom
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-
-from bullrush._core.codec cimport pack_named, pack_value
-from bullrush._core.frames cimport ScriptFrame, WriteBuffer
+from bullrush._core.frames cimport ScriptFrame
 from bullrush._core.job cimport JobBase, new_job
+from bullrush._core.outcomes cimport (
+    CALL_WEIGHT, CLOSED, LIMITED, MORE, PAUSED, SUSPECTS_LEFT, ExchangeCall, Outcomes)
 from bullrush._core.producer cimport monotonic_ns
 from bullrush._core.session cimport Call, Session, SessionState, Verdict
 
-from bullrush.errors import CodecError, JobCancelled, JobExpired, PayloadTooLarge, ServerError
+from bullrush.errors import CodecError, JobCancelled, JobExpired
 
 cdef enum:
-    CALL_WEIGHT = 1000
-    CALL_BYTES = 4194304
-    OTHER_WEIGHT = 4
-    LARGE = 4000
-    EVENT_VALUE = 1024          # larger return values stay out of events, unless somebody waits for them
     MAX_PREFETCH = 3000
-    MAX_VALUE = 67108864
     STALE_NS = 50000000
-
-cdef enum:
-    PAUSED = 1
-    MORE = 2
-    SUSPECTS_LEFT = 4
-    OUTCOMES_ONLY = 8
-    EVENTS_OFF = 16
-    LISTENING = 32
-    LIMITED = 64
-    CLOSED = 128
 
 # A look for dead workers waits for a call that leaves anyway, as every 2 s on an idle worker; a worker with
 # full slots makes one.
 cdef double QUIET = 2.5
 
-# What a job with no attempts yet has stored: made, lost, crashes, suspicion.
-NO_ATTEMPTS = b"0 0 0 0"
 
-
-cdef class ExchangeCall(Call):
-    """One exchange: the outcomes it carries, and what it asks for."""
-
-
-def split_bulks(bytes packed):
-    """Take packed arguments apart again."""
-    cdef list found = []
-    cdef Py_ssize_t at = 0
-    while at < len(packed):
-        end = packed.index(b"\r\n", at)
-        size = int(packed[at + 1:end])
-        found.append(packed[end + 2:end + 2 + size])
-        at = end + 4 + size
-    return found
-
-
-cdef inline void put_uint64(unsigned char* at, unsigned long long value) noexcept:
-    cdef int i
-    at[0] = 0xcf
-    for i in range(8):
-        at[1 + i] = <unsigned char>(value >> (56 - 8 * i))
-
-
-cdef class Exchange(Session):
+cdef class Exchange(Outcomes):
     """The working side of one queue on one socket, without I/O."""
 
     def __init__(self, ScriptFrame open_script, ScriptFrame exchange, owner, sink, *,
@@ -93,10 +47,6 @@ cdef class Exchange(Session):
         self._age = age
         self._limit = limit
         self._own_keep = own_keep
-        self._sealed = deque()
-        self._completed = WriteBuffer()
-        self._completed_events = WriteBuffer()
-        self._others = WriteBuffer()
         self._set_number(number)
         self.claiming = True
         self.gather = 250
@@ -105,14 +55,7 @@ cdef class Exchange(Session):
 
     cdef _start_afresh(self):
         """Nothing is held, nothing is known of the queue."""
-        self._sealed.clear()
-        self._completed.clear()
-        self._completed_events.clear()
-        self._others.clear()
-        self._events = {}
-        self._completed_count = self._others_count = 0
-        self._ids = []
-        self._starting = []
+        self._forget_outcomes()
         self.ready = deque()
         self.unconfirmed = []
         self.broken = []
@@ -126,10 +69,6 @@ cdef class Exchange(Session):
         self.charged = False
         self.server_held = 0
         self._register = True
-
-    cdef _set_number(self, bytes number):
-        self.number = number
-        put_uint64(self._tail, int(number))
 
     def start_over(self, bytes number, bytes host):
         """Register under a new number: the lease is lost, and everything held with it."""
@@ -151,10 +90,6 @@ cdef class Exchange(Session):
         self._sink = sink
 
     # Outcomes.
-
-    def server_now(self):
-        """Return the server's clock as estimated from its last reply, in ms."""
-        return self.server_ms(monotonic_ns())
 
     def take_ready(self, int most):
         """Take claimed jobs to run them by hand; each holds a slot until `put_down`."""
@@ -222,14 +157,6 @@ cdef class Exchange(Session):
         self.server_held -= len(taken)
         return taken
 
-    def owns(self, JobBase job not None):
-        """Say whether an outcome of this job still counts: it is held under this number, and not fenced."""
-        return job.session is self.number and not job.fenced
-
-    def fence(self, JobBase job not None):
-        """A job was settled while its handler runs on: let nothing that still comes of it count."""
-        job.fenced = True
-
     @property
     def limited(self):
         """Say whether the queue is paused or has a limit: what is claimed must start at once."""
@@ -258,251 +185,6 @@ cdef class Exchange(Session):
                     source.remove(job)
                     return job
         return None
-
-    def element_of(self, JobBase job not None):
-        """Return the list element of a job that goes back to the head of its line."""
-        cdef bytes id = job.id.encode()
-        if job.packed_attempts is not None or job.plan is not None or PyBytes_GET_SIZE(job.record) > LARGE:
-            return b"\x01" + id
-        return id
-
-    cdef long long server_ms(self, long long ns) noexcept:
-        return ns // 1000000 + self.clock_offset
-
-    cdef _write_outcome_head(
-            self, WriteBuffer into, JobBase job, int kind, int size, int made, long long finished_ns):
-        """[kind, processed ms, finished ms, attempts made, attempts started, worker, ...]"""
-        cdef unsigned char head[48]
-        cdef int at
-        head[0] = 0x90 + size
-        head[1] = kind
-        put_uint64(head + 2, self.server_ms(job.started_ns) if job.started_ns else 0)
-        put_uint64(head + 11, self.server_ms(finished_ns))
-        head[20] = 0xce
-        for at in range(4):
-            head[21 + at] = <unsigned char>(made >> (24 - 8 * at))
-        head[25] = 0xce
-        for at in range(4):
-            head[26 + at] = <unsigned char>(job.attempts_started >> (24 - 8 * at))
-        for at in range(9):
-            head[30 + at] = self._tail[at]
-        into.put_raw(head, 39)
-
-    cdef complete(self, JobBase job, object value, long long finished_ns):
-        """Settle a job as completed. Raises CodecError or PayloadTooLarge when its value cannot be stored."""
-        cdef bytes packed
-        cdef WriteBuffer into
-        cdef unsigned char nil = 0xc0
-        cdef const unsigned char* raw = &nil
-        cdef Py_ssize_t length = 1
-        if job.session is not self.number:
-            return
-        if value is not None:
-            packed = self._packed(value)
-            raw, length = <const unsigned char*>PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed)
-        if not job.bare():
-            self._complete_other(job, raw[:length], finished_ns)
-            return
-        into = self._completed
-        into.put_bulk_text(job.id)
-        self._put_blob_size(into, 39 + length)
-        self._write_outcome_head(into, job, 0, 7, job.attempts_made, finished_ns)
-        into.put_raw(raw, length)
-        into.put_raw(<const unsigned char*>b"\r\n", 2)
-        self._completed_count += 1
-        self._ids.append(job.id)
-        self._publish_value(job, raw, length)
-        if self._completed_count + OTHER_WEIGHT * self._others_count >= CALL_WEIGHT or into.size > CALL_BYTES:
-            self._seal()
-
-    cdef bytes _packed(self, object value):
-        cdef object codec = self._owner.codec
-        cdef bytes packed
-        if codec is None:
-            packed = pack_named("returnvalue", value)
-        else:
-            packed = pack_value(codec.encode(value))
-        if PyBytes_GET_SIZE(packed) > MAX_VALUE:
-            raise PayloadTooLarge(
-                f"the return value takes {PyBytes_GET_SIZE(packed):,} bytes, the limit is {MAX_VALUE:,}; "
-                "store large results elsewhere and return a reference")
-        return packed
-
-    cdef _put_blob_size(self, WriteBuffer into, Py_ssize_t size):
-        into.put_bytes(b"$%d\r\n" % size)
-
-    cdef _complete_other(self, JobBase job, bytes packed, long long finished_ns):
-        cdef WriteBuffer outcome = WriteBuffer()
-        settings = job.settings
-        own = settings.remove_on_complete
-        if self._own_keep and "remove_on_complete" in settings.weak:
-            own = None
-        keep, age = self._retention(own, self._keep, self._age)
-        self._write_outcome_head(outcome, job, 0, 7, job.attempts_made, finished_ns)
-        outcome.put_bytes(packed)
-        self._publish_value(job, <const unsigned char*>PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed))
-        self._other(b"c", job, outcome.take(), keep, age, True)
-
-    cdef tuple _retention(self, object keep, long long count, long long age):
-        if keep is None:
-            return b"%d" % count, b"%d" % age
-        count = -1 if keep.count is None else keep.count
-        age = -1 if keep.age is None else keep.age
-        return b"%d" % count, b"%d" % age
-
-    cdef _publish_value(self, JobBase job, const unsigned char* raw, Py_ssize_t length):
-        cdef Py_ssize_t size
-        cdef const char* text
-        cdef unsigned char head[2]
-        if self.flags & EVENTS_OFF and not self.flags & LISTENING:
-            return
-        text = PyUnicode_AsUTF8AndSize(job.id, &size)
-        if size < 32:
-            head[0] = 0xa0 + <int>size
-            self._completed_events.put_raw(head, 1)
-        else:
-            head[0] = 0xd9
-            head[1] = <unsigned char>size
-            self._completed_events.put_raw(head, 2)
-        self._completed_events.put_raw(<const unsigned char*>text, size)
-        if length <= EVENT_VALUE or self.flags & LISTENING:
-            self._completed_events.put_raw(raw, length)
-        else:
-            self._completed_events.put_raw(<const unsigned char*>b"\xc7\x00\x1f", 3)
-
-    def complete_with(self, JobBase job not None, value):
-        """Settle a job as completed from outside the dispatcher."""
-        self.complete(job, value, monotonic_ns())
-
-    def fail(self, JobBase job not None, bytes reason, bytes error_type, bytes stack, keep, long long count,
-             long long age):
-        """Settle a job as failed for good: reason, class and stack are packed msgpack strings."""
-        if job.session is not self.number:
-            return
-        cdef bytes outcome = self._failure(job, reason, error_type, stack)
-        kept, aged = self._retention(keep, count, age)
-        self._publish("failed", pack_value(job.id) + reason + error_type + pack_value(job.attempts_made + 1))
-        self._other(b"e" if job.token and not job.started_ns else b"f", job, outcome, kept, aged, True)
-
-    def retry(self, JobBase job not None, bytes reason, bytes error_type, bytes stack, long long delay):
-        """Settle a failed attempt that another follows, after `delay` ms."""
-        cdef bytes outcome
-        if job.session is not self.number:
-            return
-        outcome = self._failure(job, reason, error_type, stack)
-        lost = job.attempts_started - job.attempts_made - 1
-        made = job.attempts_made + 1
-        told = pack_value(job.id) + pack_value(made) + pack_value(delay) + reason + error_type
-        self._publish("retrying", told)
-        self._other(b"r", job, b"%d %d 0 0" % (made, max(lost, 0)), b"%d" % delay, outcome, True)
-
-    cdef bytes _failure(self, JobBase job, bytes reason, bytes error_type, bytes stack):
-        cdef WriteBuffer outcome = WriteBuffer()
-        self._write_outcome_head(outcome, job, 1, 9, job.attempts_made + 1, monotonic_ns())
-        outcome.put_bytes(reason)
-        outcome.put_bytes(error_type)
-        outcome.put_bytes(stack)
-        return outcome.take()
-
-    def later(self, JobBase job not None, long long delay):
-        """Put a job off without charge, for `delay` ms."""
-        if job.session is self.number:
-            # The suspicion ends here, or a death that nobody reported a start for would be charged.
-            unsuspected = (job.packed_attempts or NO_ATTEMPTS).rpartition(b" ")[0] + b" 0"
-            token = b"1" if job.token and not job.started_ns else b""
-            self._other(b"l", job, unsuspected, b"%d" % delay, token, True)
-
-    def release(self, JobBase job not None):
-        """Give a job back to the head of its line, uncharged.
-
-        Give several back in reverse order of their claim.
-        """
-        if job.session is not self.number:
-            return
-        token = b"1" if job.token and not job.started_ns else b""
-        if job.suspect:
-            self._other(b"q", job, (b"\x02" if job.crashes else b"\x01") + job.id.encode(), token, b"", True)
-        else:
-            self._other(b"b", job, self.element_of(job), token, b"", True)
-
-    def hold(self, JobBase job not None, long long duration):
-        """Give a job back to the head of its line, uncharged, and let nothing start for that long."""
-        if job.session is self.number:
-            # A suspect ran and its worker lives: it is none any more.
-            if job.suspect:
-                self.later(job, duration)
-            else:
-                self._other(b"m", job, self.element_of(job), b"%d" % duration, b"", True)
-
-    def progress(self, JobBase job not None, bytes packed):
-        """Tell a running job's progress with the next exchange."""
-        if job.session is self.number:
-            if not self.flags & (EVENTS_OFF | OUTCOMES_ONLY):
-                self._publish("progress", pack_value(job.id) + packed)
-            self._other(b"p", job, packed, b"", b"", False)
-
-    def log(self, JobBase job not None, bytes line):
-        """Write a log line of a running job with the next exchange."""
-        if job.session is self.number:
-            keep = None if job.options is None else job.settings.keep_logs
-            self._other(b"g", job, line, b"" if keep is None else b"%d" % keep, b"", False)
-
-    cdef _publish(self, str kind, bytes packed):
-        if self.flags & EVENTS_OFF and not self.flags & LISTENING:
-            return
-        if kind == "retrying" and self.flags & OUTCOMES_ONLY:
-            return
-        (<list>self._events.setdefault(kind, [])).append(packed)
-
-    cdef _other(self, bytes kind, JobBase job, bytes a, bytes b, bytes c, bint final):
-        """One outcome of five arguments; a final one ends what this worker knows of the job."""
-        if self._others.size + PyBytes_GET_SIZE(a) > CALL_BYTES and self._others_count:
-            self._seal()
-        self._others.put_bulk(kind)
-        self._others.put_bulk_text(job.id)
-        self._others.put_bulk(a)
-        self._others.put_bulk(b)
-        self._others.put_bulk(c)
-        self._others_count += 1
-        if final:
-            self._ids.append(job.id)
-            if job.suspect:
-                self.suspects -= 1
-                self.charged = False
-                job.suspect = False
-        if self._completed_count + OTHER_WEIGHT * self._others_count >= CALL_WEIGHT:
-            self._seal()
-
-    @property
-    def gathered(self):
-        """How many outcomes wait to leave."""
-        return self._completed_count + self._others_count + CALL_WEIGHT * len(self._sealed)
-
-    @property
-    def settled(self):
-        """Say whether nothing waits, is in flight or must be sent again."""
-        return self.gathered == 0 and not self.inflight and not self.resend and not self._unknown
-
-    cdef _seal(self):
-        cdef ExchangeCall call = ExchangeCall()
-        cdef WriteBuffer published = WriteBuffer()
-        call.kind = "exchange"
-        call.completed_count, call.others_count = self._completed_count, self._others_count
-        call.completed, call.others = self._completed.take(), self._others.take()
-        if self._completed_events.size:
-            published.put_bulk(b"completed")
-            published.put_bulk(self._completed_events.take())
-            call.published_count += 1
-        for kind, packed in self._events.items():
-            published.put_bulk(kind.encode())
-            published.put_bulk(b"".join(packed))
-            call.published_count += 1
-        call.published = published.take()
-        call.ids, self._ids = self._ids, []
-        call.starting, self._starting = self._starting, []
-        self._events = {}
-        self._completed_count = self._others_count = 0
-        self._sealed.append(call)
 
     # Claims.
 
@@ -629,71 +311,6 @@ cdef class Exchange(Session):
         if call.failures >= 2:
             self._isolate(call)
         return call.completed_count + call.others_count > 0
-
-    cdef _isolate(self, ExchangeCall call):
-        """The script fails with these outcomes.
-
-        Halve them until one is alone, and settle that job as failed.
-        """
-        cdef ExchangeCall rest
-        cdef list completed = split_bulks(call.completed)
-        cdef list others = split_bulks(call.others)
-        cdef list outcomes = [completed[i:i + 2] for i in range(0, len(completed), 2)]
-        outcomes += [others[i:i + 5] for i in range(0, len(others), 5)]
-        if len(outcomes) > 1:
-            half = len(outcomes) // 2
-            rest = ExchangeCall()
-            # Each half has failed once, as part of the whole: it is halved or blamed when it fails by itself.
-            rest.kind, rest.failures, rest.starting = call.kind, 1, []
-            call.failures = 1
-            self._repack(rest, outcomes[half:])
-            self._repack(call, outcomes[:half])
-            self.resend.insert(0, rest)
-        elif outcomes and call.failures < 4:
-            id = outcomes[0][0] if len(outcomes[0]) == 2 else outcomes[0][1]
-            self._repack(call, [[b"f", id, self._blame(), b"10000", b"-1"]])
-            call.failures = 3
-        else:
-            self.end(ServerError(f"the server refuses every exchange: {self._trouble}", took_effect=None))
-
-    cdef bytes _blame(self):
-        """The outcome of a job whose own outcome the server cannot take."""
-        cdef WriteBuffer outcome = WriteBuffer()
-        cdef JobBase nobody = new_job(self._kind, self._owner, "", "")
-        self._write_outcome_head(outcome, nobody, 1, 9, 1, monotonic_ns())
-        outcome.put_bytes(pack_value(f"the server could not store the outcome: {self._trouble}"))
-        outcome.put_bytes(pack_value("ServerError"))
-        outcome.put_bytes(pack_value(""))
-        return outcome.take()
-
-    cdef _repack(self, ExchangeCall call, list outcomes):
-        """Fill a call with these outcomes.
-
-        Events of plain completions are made anew, the others' are lost.
-        """
-        cdef WriteBuffer completed = WriteBuffer()
-        cdef WriteBuffer others = WriteBuffer()
-        cdef WriteBuffer published = WriteBuffer()
-        cdef list events = []
-        call.ids = []
-        call.completed_count = call.others_count = call.published_count = 0
-        for outcome in outcomes:
-            into = completed if len(outcome) == 2 else others
-            for argument in outcome:
-                into.bulk(argument)
-            if len(outcome) == 2:
-                call.completed_count += 1
-                call.ids.append(outcome[0].decode())
-                events.append(pack_value(outcome[0].decode()) + outcome[1][39:])
-            else:
-                call.others_count += 1
-                if outcome[0] not in (b"s", b"p", b"g"):
-                    call.ids.append(outcome[1].decode())
-        if events:
-            published.put_bulk(b"completed")
-            published.put_bulk(b"".join(events))
-            call.published_count = 1
-        call.completed, call.others, call.published = completed.take(), others.take(), published.take()
 
     # Replies.
 

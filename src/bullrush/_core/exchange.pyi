@@ -6,36 +6,15 @@ from typing import Any
 
 from bullrush._core.frames import ScriptFrame
 from bullrush._core.job import JobBase
-from bullrush._core.session import Call, Session
+from bullrush._core.outcomes import Outcomes
 from bullrush.errors import BullrushError
-from bullrush.options import Keep
 
-def split_bulks(packed: bytes) -> list[bytes]:
-    """Take packed arguments apart again."""
-
-class ExchangeCall(Call):
-    """One exchange: the outcomes it carries, and what it asks for."""
-
-    @property
-    def want(self) -> int:
-        """How many jobs it asks for."""
-
-    @property
-    def free(self) -> int:
-        """How many of them would start at once."""
-
-    @property
-    def want_suspects(self) -> int:
-        """How many suspects may be among them."""
-
-class Exchange(Session):
+class Exchange(Outcomes):
     """The working side of one queue on one socket, without I/O."""
 
     concurrency: int
     prefetch: int
     running: int
-    suspects: int
-    charged: bool
     claiming: bool
     look: bool
     promote_only: bool
@@ -63,10 +42,6 @@ class Exchange(Session):
         limit: bytes = b"",
         own_keep: bool = False,
     ) -> None: ...
-    @property
-    def number(self) -> bytes:
-        """The worker's number, in decimal."""
-
     @property
     def ready(self) -> deque[JobBase[Any, Any]]:
         """Claimed and not started, the next one first."""
@@ -108,10 +83,6 @@ class Exchange(Session):
         """Server ms of a delayed job this worker was told of, 0 = none."""
 
     @property
-    def flags(self) -> int:
-        """What the last reply said of the queue; see exchange.lua."""
-
-    @property
     def dry(self) -> bool:
         """Whether the last reply said that nothing more is to be claimed."""
 
@@ -130,14 +101,6 @@ class Exchange(Session):
     @property
     def settled_total(self) -> int:
         """How many outcomes were sent and answered."""
-
-    @property
-    def gathered(self) -> int:
-        """How many outcomes wait to leave."""
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing waits, is in flight or must be sent again."""
 
     def start_over(self, number: bytes, host: bytes) -> None:
         """Register under a new number: the lease is lost, and everything held with it."""
@@ -160,15 +123,6 @@ class Exchange(Session):
     def take_stale(self) -> list[JobBase[Any, Any]]:
         """For another thread, while the loop does not turn: take jobs that wait for their start too long."""
 
-    def owns(self, job: JobBase[Any, Any]) -> bool:
-        """Say whether an outcome of this job still counts: it is held under this number, and not fenced."""
-
-    def fence(self, job: JobBase[Any, Any]) -> None:
-        """A job was settled while its handler runs on: let nothing that still comes of it count."""
-
-    def hold(self, job: JobBase[Any, Any], duration: int) -> None:
-        """Give a job back to the head of its line, uncharged, and let nothing start for `duration` ms."""
-
     @property
     def limited(self) -> bool:
         """Whether the queue is paused or has a limit: what is claimed must start at once."""
@@ -183,12 +137,6 @@ class Exchange(Session):
     def take_waiting(self, id: str) -> JobBase[Any, Any] | None:
         """Take a claimed job that has not started, by its id; None: it is not among these."""
 
-    def element_of(self, job: JobBase[Any, Any]) -> bytes:
-        """Return the list element of a job that goes back to the head of its line."""
-
-    def server_now(self) -> int:
-        """Return the server's clock as estimated from its last reply, in ms."""
-
     def take_refused(self) -> list[str]:
         """Return the ids whose outcome came too late, once."""
 
@@ -197,41 +145,6 @@ class Exchange(Session):
 
     def give_back_stale(self) -> None:
         """Give back what was not started 50 ms after its claim."""
-
-    def complete_with(self, job: JobBase[Any, Any], value: object) -> None:
-        """Settle a job as completed. Raises CodecError or PayloadTooLarge when its value cannot be stored."""
-
-    def fail(
-        self,
-        job: JobBase[Any, Any],
-        reason: bytes,
-        error_type: bytes,
-        stack: bytes,
-        keep: Keep | None,
-        count: int,
-        age: int,
-    ) -> None:
-        """Settle a job as failed for good; reason, class and stack are packed.
-
-        `count` and `age` hold where `keep` is None.
-        """
-
-    def retry(
-        self, job: JobBase[Any, Any], reason: bytes, error_type: bytes, stack: bytes, delay: int
-    ) -> None:
-        """Settle a failed attempt that another follows, after `delay` ms."""
-
-    def later(self, job: JobBase[Any, Any], delay: int) -> None:
-        """Put a job off without charge, for `delay` ms."""
-
-    def release(self, job: JobBase[Any, Any]) -> None:
-        """Give a job back to the head of its line, uncharged. Several: in reverse order of their claim."""
-
-    def progress(self, job: JobBase[Any, Any], packed: bytes) -> None:
-        """Tell a running job's progress with the next exchange."""
-
-    def log(self, job: JobBase[Any, Any], line: bytes) -> None:
-        """Write a log line of a running job with the next exchange."""
 
     def renewed(self, sent_at: float) -> None:
         """Another connection renewed the lease with a call that it sent at that time."""
