@@ -109,7 +109,7 @@ if left then
   redis.call("HSET", meta_key, "full", open_at, "special", "1")
   meta[10] = "1"
 elseif meta[10] and ghosts == 0 then
-  redis.call("HDEL", meta_key, "special", "limited", "full", "window", "bucket")
+  redis.call("HDEL", meta_key, "special", "limited", "full")
   meta[10] = false
 end
 local open = meta[2] ~= "1" and (not left or left > 0)
