@@ -486,8 +486,9 @@ class Queue(Generic[DataT, ResultT]):
     async def clean(self, grace: Duration, state: State = "completed", *, limit: int = 0) -> list[str]:
         """Remove the jobs of a state that are older than `grace` and return their ids.
 
-        At most `limit`, 0: all. Finished jobs count from their end, others from when they were added. Raises InvalidOption for
-        "active" and "waiting-children": these jobs belong to a worker or to others. Removed in pages of 500.
+        At most `limit`, 0: all. Finished jobs count from their end, others from when they were added. Raises
+        InvalidOption for "active" and "waiting-children": these jobs belong to a worker or to others. Removed
+        in pages of 500.
         """
         age = duration_ms(grace, "grace")
         check_int(limit, "limit", 0)
@@ -503,8 +504,9 @@ class Queue(Generic[DataT, ResultT]):
     ) -> int:
         """Run finished jobs again, where their priorities put them; returns how many.
 
-        Those that finished first come first. `before` takes only those that finished before a time, `limit` at most so many. Each gets one more
-        attempt, and its outcome is forgotten. Those that finish again meanwhile are not taken twice.
+        Those that finished first come first. `before` takes only those that finished before a time, `limit`
+        at most so many. Each gets one more attempt, and its outcome is forgotten. Those that finish again
+        meanwhile are not taken twice.
         """
         check_choice(state, "state to retry", ("completed", "failed"))
         bound = None if before is None else time_ms(before, "before")
@@ -582,7 +584,8 @@ class Queue(Generic[DataT, ResultT]):
     async def add_job_log(self, job_id: str, line: str, *, keep: int | None = None) -> int:
         """Add a line to a job's log and return how many lines there are.
 
-        The last `keep` stay, all by default. Raises JobNotFound, InvalidOptionType or CodecError: nothing was changed.
+        The last `keep` stay, all by default. Raises JobNotFound, InvalidOptionType or CodecError: nothing was
+        changed.
         """
         check_text(job_id, "job_id")
         packed = encode_line(line)

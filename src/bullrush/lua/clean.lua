@@ -24,13 +24,14 @@ local state, most, cursor = ARGV[3], tonumber(ARGV[6]), ARGV[7]
 local limit = ARGV[5] ~= "" and tonumber(ARGV[5]) or now - ARGV[4]
 local ids, bytes = {}, 0
 
--- A record is an array that begins with the name and the time it was added; what follows is the user's.
+-- A record is an array that begins with the name and the time it was added; what follows is the user's. One that cannot be
+-- read is old.
 local function is_old(id)
   local record = redis.call("HGET", jobs_key, id)
   if not record then return false end
   bytes = bytes + #record
-  local _, _, timestamp = cmsgpack.unpack_limit(record, 2, 1)
-  return timestamp <= limit
+  local _, _, _, timestamp = pcall(cmsgpack.unpack_limit, record, 2, 1)
+  return (tonumber(timestamp) or 0) <= limit
 end
 
 local function full()

@@ -14,7 +14,7 @@
 -- include "answer"
 local requeued = {}
 
-local function take_key(id, plan)
+local function hold_again(id, plan)
   local owned = plan_part(plan, "d")
   local mode, key = owned and string.sub(owned, 1, 1), owned and string.sub(owned, 2)
   -- A throttle or debounce lasts as long as its ttl, whatever becomes of the job.
@@ -26,13 +26,14 @@ end
 local function requeue(id, prev, outcome, plan, reset)
   if outcome and not reset then
     -- An outcome is an array, whose first five elements are numbers; what follows is the user's.
-    local _, _, _, _, made, started = cmsgpack.unpack_limit(outcome, 5, 1)
+    local _, _, _, _, _, made, started = pcall(cmsgpack.unpack_limit, outcome, 5, 1)
+    made, started = tonumber(made) or 0, tonumber(started) or 0
     redis.call("HSET", attempts_key, id, string.format("%d %d 0 0", made, math.max(0, started - made)))
   else
     redis.call("HDEL", attempts_key, id)
   end
   plan = plan_without(plan or "w", "t")
-  take_key(id, plan)
+  hold_again(id, plan)
   redis.call("HSET", plans_key, id, plan .. "\0t" .. string.format("%.0f", now))
   place_tail(MARK .. id, id, plan)
   requeued[#requeued + 1] = id .. " " .. prev
