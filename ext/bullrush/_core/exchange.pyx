@@ -428,6 +428,9 @@ cdef class Exchange(Session):
     def hold(self, JobBase job not None, long long duration):
         """Give a job back to the head of its line, uncharged, and let nothing start for that long."""
         if job.session is self.number:
+            # What was claimed with it and did not start would be the next to break the limit.
+            while self.ready:
+                self.release(<JobBase>self.ready.pop())
             # A suspect ran and its worker lives: it is none any more.
             if job.suspect:
                 self.later(job, duration)
