@@ -17,6 +17,7 @@ cdef class ExchangeCall(Call):
     cdef readonly int free      # of those wanted, how many would start at once
     cdef readonly int want_suspects
     cdef bint promotes          # and claims nothing
+    cdef bint holds             # tells the queue to start nothing for a while
 
 
 cdef class Exchange(Session):
@@ -60,6 +61,8 @@ cdef class Exchange(Session):
     cdef bint _own_keep                 # the worker was given a retention, which wins over a queue's default
     cdef bytes _limit                   # the worker's own rate, as the script reads it
     cdef bint _register
+    cdef int _holds                     # calls that hold the queue and have no reply yet
+    cdef bint _hold_gathered
     cdef object _sealed
     cdef WriteBuffer _completed
     cdef WriteBuffer _completed_events
@@ -91,6 +94,7 @@ cdef class Exchange(Session):
     cdef bytes _failure(self, JobBase job, bytes reason, bytes error_type, bytes stack)
     cdef _publish(self, str kind, bytes packed)
     cdef _other(self, bytes kind, JobBase job, bytes a, bytes b, bytes c, bint final)
+    cdef _release_ready(self)
     cdef _seal(self)
     cdef note_start(self)
     cdef bint may_start(self, double now) noexcept

@@ -125,6 +125,8 @@ cdef class Exchange(Session):
         self.suspects = 0
         self.charged = False
         self.server_held = 0
+        self._holds = 0
+        self._hold_gathered = False
         self._register = True
 
     cdef _set_number(self, bytes number):
@@ -428,14 +430,21 @@ cdef class Exchange(Session):
     def hold(self, JobBase job not None, long long duration):
         """Give a job back to the head of its line, uncharged, and let nothing start for that long."""
         if job.session is self.number:
-            # What was claimed with it and did not start would be the next to break the limit.
-            while self.ready:
-                self.release(<JobBase>self.ready.pop())
+            # What was claimed already, here and by calls in flight, would be the next to break the limit.
+            self._release_ready()
+            if not self._hold_gathered:
+                self._hold_gathered = True
+                self._holds += 1
             # A suspect ran and its worker lives: it is none any more.
             if job.suspect:
                 self.later(job, duration)
             else:
                 self._other(b"m", job, self.element_of(job), b"%d" % duration, b"", True)
+
+    cdef _release_ready(self):
+        """Give back, from the back, what was claimed and has not started."""
+        while self.ready:
+            self.release(<JobBase>self.ready.pop())
 
     def progress(self, JobBase job not None, bytes packed):
         """Tell a running job's progress with the next exchange."""
@@ -503,6 +512,7 @@ cdef class Exchange(Session):
         call.published = published.take()
         call.ids, self._ids = self._ids, []
         call.starting, self._starting = self._starting, []
+        call.holds, self._hold_gathered = self._hold_gathered, False
         self._events = {}
         self._completed_count = self._others_count = 0
         self._sealed.append(call)
@@ -767,6 +777,9 @@ cdef class Exchange(Session):
         self.claimed_total += len(answer[4])
         if answer[3]:
             self._claim(answer, now)
+        if self._holds:
+            self._release_ready()
+            self._holds -= call.holds
         # Who only promoted waits for a token like all: jobs that nobody handles here reach another worker.
         self.dry = call.promotes or not self.flags & MORE
         if self.flags & SUSPECTS_LEFT and self.suspects == 0:
@@ -883,6 +896,7 @@ cdef class Exchange(Session):
     cdef _applied_unseen(self, Call call_, object answer):
         cdef ExchangeCall call = <ExchangeCall>call_
         self.settled_total += len(call.ids)
+        self._holds -= call.holds
         self._confirm(call.starting)
 
     cdef Verdict _refused(self, Call call_, str code, str message):
