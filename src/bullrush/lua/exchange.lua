@@ -86,7 +86,9 @@ if meta[2] ~= "1" then
     suspects_claimed = claimed > 0
   end
   if want > claimed then claim_waiting(want - claimed, ghosts) end
-  if want > claimed and weight < WEIGHT and bytes < BYTES then claim_prioritized(want - claimed) end
+  -- Ghosts may have been all that was found at the head: then the line goes first still, with the next call.
+  local behind = ghosts > 0 and redis.call("LLEN", waiting_key) > 0
+  if want > claimed and not behind and weight < WEIGHT and bytes < BYTES then claim_prioritized(want - claimed) end
 end
 local listed = ""
 if claimed > 0 then
