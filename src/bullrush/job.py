@@ -9,11 +9,21 @@ from typing_extensions import TypeVar
 
 from bullrush._core.codec import encode
 from bullrush._core.job import JobBase as JobBase
-from bullrush.errors import CodecError, InvalidOptionType, JobIsActive, JobNotFound, JobNotInState
-from bullrush.operations import control, jobs
-from bullrush.options import time_ms
+from bullrush.errors import (
+    CodecError,
+    InvalidOption,
+    InvalidOptionType,
+    JobIsActive,
+    JobNotFound,
+    JobNotInState,
+)
+from bullrush.operations import change, control, jobs
+from bullrush.options import duration_ms, time_ms
+from bullrush.options.jobs import MAX_PRIORITY
+from bullrush.options.texts import check_bool, check_int
 
 if TYPE_CHECKING:
+    from bullrush.operations.change import Refusal
     from bullrush.operations.jobs import Snapshot
     from bullrush.options import Duration, State, Time
     from bullrush.queue import Queue
@@ -49,6 +59,8 @@ def load_snapshot(job: JobBase, snapshot: Snapshot) -> None:
         worker=None if outcome is None else outcome.worker,
         processed=0 if outcome is None else outcome.processed,
         finished=0 if outcome is None or snapshot.state not in ("completed", "failed") else outcome.finished,
+        plan=snapshot.plan,
+        due=snapshot.due,
     )
     if outcome is not None and snapshot.attempts is None:
         job._count(outcome.attempts_made, outcome.attempts_started)
@@ -88,19 +100,47 @@ def postpone(job: JobBase, until: Time) -> None:
     sink.postpone(job, when)
 
 
-def report_line(job: JobBase, line: object) -> None:
-    """Take a log line from a handler."""
-    sink = job._sink
+def due_of(delay: Duration | None, run_at: Time | None) -> tuple[Literal["d", "t"], int]:
+    """Return what the delay script takes: ms from now, or a time; exactly one must be given."""
+    if (delay is None) == (run_at is None):
+        raise InvalidOption("change_delay takes a delay or run_at: give one of them; nothing was changed")
+    if run_at is not None:
+        return "t", time_ms(run_at, "run_at")
+    return "d", duration_ms(delay, "delay")
+
+
+def check_refusal(job: JobBase, verb: str, needed: str, state: Refusal) -> None:
+    """Raise JobNotFound or JobNotInState where a change was refused; None: it was made."""
+    if state == "unknown":
+        raise JobNotFound(f"job {job.id} is not in queue {job.queue!r}: nothing was changed", job_id=job.id)
+    if state is not None:
+        raise JobNotInState(
+            f"job {job.id} is {state}; only a job that is {needed} can {verb}: nothing was changed",
+            job_id=job.id,
+            state=state,
+        )
+
+
+def encode_line(line: object) -> bytes:
+    """Return a log line as it is stored; raises InvalidOptionType or CodecError."""
     if not isinstance(line, str):
         raise InvalidOptionType(f"log line is {line!r} ({type(line).__name__}); it must be a str")
-    if sink is None:
-        raise JobIsActive(
-            f"only the handler that runs job {job.id} can log to it", job_id=job.id, took_effect=False
-        )
     try:
-        sink.report_line(job, line.encode())
+        return line.encode()
     except UnicodeEncodeError as error:
         raise CodecError(f"log line {line!r} is no valid text: {error}") from error
+
+
+def report_line(job: JobBase, line: object) -> None:
+    """Take a log line from a handler."""
+    sink, packed = job._sink, encode_line(line)
+    if sink is None:
+        raise JobIsActive(
+            f"only the handler that runs job {job.id} can log to it (queue.add_job_log() is for others)",
+            job_id=job.id,
+            took_effect=False,
+        )
+    sink.report_line(job, packed)
 
 
 class Job(JobBase[DataT, ResultT]):
@@ -156,6 +196,65 @@ class Job(JobBase[DataT, ResultT]):
         """
         return cast("ResultT", await self._queue._wait_result(self, timeout))
 
+    async def retry(self, *, reset_attempts: bool = False) -> None:
+        """Run a finished job again, where its priority puts it.
+
+        It gets one more attempt, or all of them anew with `reset_attempts`. Its outcome is forgotten; a
+        deduplication id that is free is taken again. Raises JobNotInState unless it has completed or failed,
+        JobNotFound when it is gone.
+        """
+        check_bool(reset_attempts, "reset_attempts")
+        port = self._queue._port
+        state = await port.run(change.retry(port.keys, self.id, reset_attempts))
+        check_refusal(self, "be retried", "completed or failed", state)
+
+    async def promote(self) -> None:
+        """Let a delayed job stand in line now, where its priority puts it.
+
+        Raises JobNotInState when it is not delayed, JobNotFound when it is gone.
+        """
+        port = self._queue._port
+        check_refusal(self, "be promoted", "delayed", await port.run(change.promote(port.keys, self.id)))
+
+    async def change_delay(self, delay: Duration | None = None, *, run_at: Time | None = None) -> None:
+        """Let a delayed job be due after `delay` from now, or at `run_at`; give one of them.
+
+        Raises JobNotInState when it is not delayed, JobNotFound when it is gone, InvalidOption for other
+        values. This object's `due_at` follows with `refresh`.
+        """
+        kind, ms = due_of(delay, run_at)
+        port = self._queue._port
+        state = await port.run(change.change_delay(port.keys, self.id, kind, ms))
+        check_refusal(self, "get another delay", "delayed", state)
+
+    async def change_priority(self, priority: int, *, lifo: bool = False) -> None:
+        """Give the job another priority, 0 (first, the default) to 2,097,151.
+
+        One that waits moves behind all others of that priority, with `lifo` before them. A delayed one keeps
+        its time, a running one runs on: it counts when they stand in line again. Raises JobNotInState when
+        it has finished, JobNotFound when it is gone.
+        """
+        check_int(priority, "priority", 0, MAX_PRIORITY)
+        check_bool(lifo, "lifo")
+        port = self._queue._port
+        state = await port.run(change.change_priority(port.keys, self.id, priority, lifo))
+        check_refusal(self, "get another priority", "not finished", state)
+
+    async def update_data(self, data: DataT) -> None:
+        """Store other data for the job, whatever its state, and show it here.
+
+        A handler that runs already has the old data. Raises CodecError, PayloadTooLarge above `size_limit`
+        or 16 MiB, JobNotFound when it is gone: nothing was changed.
+        """
+        queue = self._queue
+        limit = self.settings.size_limit or change.MAX_RECORD
+        operation = change.update_data(queue._port.keys, self.id, data, queue.codec, limit)
+        record = await queue._port.run(operation)
+        if record is None:
+            check_refusal(self, "get other data", "there", "unknown")
+        else:
+            self._rewrite(record)
+
     async def cancel(
         self, reason: str | None = None
     ) -> Literal["removed", "signalled", "finished", "unknown"]:
@@ -169,3 +268,7 @@ class Job(JobBase[DataT, ResultT]):
     async def get_logs(self, start: int = 0, end: int = -1) -> tuple[list[str], int]:
         """Return the log lines between two positions, the end included, and how many there are in all."""
         return await self._queue._port.run(control.get_logs(self._queue._port.keys, self.id, start, end))
+
+    async def clear_logs(self, *, keep: int = 0) -> None:
+        """Remove the job's log lines, all but the last `keep`."""
+        await self._queue.clear_job_logs(self.id, keep=keep)

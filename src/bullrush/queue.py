@@ -12,6 +12,7 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, Unpack, cast, overload
 
+from bullrush._core.codec import encode
 from bullrush._core.frames import encode_command
 from bullrush._core.producer import JobFactory
 from bullrush.app import Bullrush
@@ -22,12 +23,14 @@ from bullrush.errors import (
     InvalidOption,
     InvalidOptionType,
     JobIsActive,
+    JobNotFound,
     NotPaused,
+    PayloadTooLarge,
     QueueFull,
 )
-from bullrush.job import DataT, Job, ResultT, load_snapshot
+from bullrush.job import DataT, Job, ResultT, encode_line, load_snapshot
 from bullrush.keys import Keys
-from bullrush.operations import control, jobs
+from bullrush.operations import change, control, jobs, limits, manage, notes
 from bullrush.options import (
     DEFAULT_SETTINGS,
     EVENTS_MODES,
@@ -38,16 +41,20 @@ from bullrush.options import (
     JobLike,
     JobOptions,
     JobSettings,
+    RateLimit,
     State,
+    Time,
     WorkerOptions,
     check_name,
     check_text,
     duration_ms,
     job_settings,
     merge_options,
+    time_ms,
     weak_options,
 )
-from bullrush.options.texts import check_int
+from bullrush.options.jobs import MAX_PRIORITY
+from bullrush.options.texts import check_bool, check_choice, check_int
 
 if TYPE_CHECKING:
     from bullrush.app import Connection
@@ -60,9 +67,10 @@ if TYPE_CHECKING:
 
 ReturnT = TypeVar("ReturnT")
 
-# A record above this travels badly and blocks the server: store large content elsewhere.
-MAX_RECORD = 16 * 1024 * 1024
 CHUNK_BYTES = 8 * 1024 * 1024
+# An event above this would push too many others out of the stream.
+MAX_EVENT = 1024 * 1024
+CLEANABLE: tuple[State, ...] = ("completed", "failed", "waiting", "prioritized", "delayed")
 
 
 class Queue(Generic[DataT, ResultT]):
@@ -98,7 +106,7 @@ class Queue(Generic[DataT, ResultT]):
         self.keys = Keys(self.app.prefix, name)
         self._made_port: AsyncPort | None = None
         self._results: Results | None = None
-        self._factory = JobFactory(Job, self, self.codec, check_text, self._settings, MAX_RECORD)
+        self._factory = JobFactory(Job, self, self.codec, check_text, self._settings, change.MAX_RECORD)
         self._nowait: list[Any] = []  # asyncio only
 
     @property
@@ -390,6 +398,38 @@ class Queue(Generic[DataT, ResultT]):
         counts = await self._port.run(jobs.get_counts(self.keys, STATES))
         return counts["waiting"] + counts["prioritized"] + counts["delayed"] + counts["waiting-children"]
 
+    async def iter_jobs(
+        self, states: State | Iterable[State] | None = None, *, page: int = 500
+    ) -> AsyncIterator[Job[DataT, ResultT]]:
+        """Yield the jobs of the given states, newest first, read `page` at a time.
+
+        A job that changes its place meanwhile may come twice or not at all.
+        """
+        check_int(page, "page", 1, 10_000)
+        for state in _checked_states(states):
+            start, before = 0, set[str]()
+            while ids := await self._port.run(
+                jobs.list_ids(self.keys, state, start, start + page - 1, False)
+            ):
+                # New jobs push others to the next page.
+                fresh = [id for id in ids if id not in before]
+                for part in _slices(fresh, 500):
+                    for snapshot in await self._port.run(
+                        jobs.get_snapshots(self.keys, part, self.codec, state)
+                    ):
+                        yield self._loaded(snapshot)
+                start, before = start + page, set(ids)
+
+    async def get_counts_per_priority(self, priorities: Iterable[int]) -> dict[int, int]:
+        """Count the jobs that stand in line with each of these priorities; 0 is those without one."""
+        wanted = [check_int(each, "priority", 0, MAX_PRIORITY) for each in priorities]
+        return await self._port.run(manage.counts_per_priority(self.keys, wanted))
+
+    async def get_deduplication_job_id(self, dedup_id: str) -> str | None:
+        """Return the id of the job that holds a deduplication id; None when it is free."""
+        check_text(dedup_id, "dedup_id")
+        return await self._port.run(notes.get_key_holder(self.keys, dedup_id))
+
     async def get_job_logs(self, job_id: str, start: int = 0, end: int = -1) -> tuple[list[str], int]:
         """Return a job's log lines between two positions, the end included, and how many there are in all."""
         return await self._port.run(control.get_logs(self.keys, job_id, start, end))
@@ -434,6 +474,165 @@ class Queue(Generic[DataT, ResultT]):
         text = "cancelled" if reason is None else check_text(reason, "reason")
         answer = await self._port.run(jobs.cancel(self.keys, job_id, text))
         return cast('Literal["removed", "signalled", "finished", "unknown"]', answer)
+
+    async def drain(self, *, delayed: bool = False) -> int:
+        """Remove all jobs that wait, prioritized ones too, and delayed ones with `delayed`; returns how many.
+
+        Active and finished jobs stay. Removed in pages of 500: jobs added meanwhile may stay as well.
+        """
+        check_bool(delayed, "delayed")
+        return await self._port.run(manage.drain(self.keys, delayed))
+
+    async def clean(self, grace: Duration, state: State = "completed", *, limit: int = 0) -> list[str]:
+        """Remove the jobs of a state that are older than `grace` and return their ids.
+
+        At most `limit`, 0: all. Finished jobs count from their end, others from when they were added. Raises
+        InvalidOption for "active" and "waiting-children": these jobs belong to a worker or to others. Removed
+        in pages of 500.
+        """
+        age = duration_ms(grace, "grace")
+        check_int(limit, "limit", 0)
+        check_choice(state, "state to clean", CLEANABLE)
+        return await self._port.run(manage.clean(self.keys, state, age, limit))
+
+    async def retry_jobs(
+        self,
+        *,
+        state: Literal["completed", "failed"] = "failed",
+        before: Time | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Run finished jobs again, where their priorities put them; returns how many.
+
+        Those that finished first come first. `before` takes only those that finished before a time, `limit`
+        at most so many. Each gets one more attempt, and its outcome is forgotten. Those that finish again
+        meanwhile are not taken twice.
+        """
+        check_choice(state, "state to retry", ("completed", "failed"))
+        bound = None if before is None else time_ms(before, "before")
+        if limit is not None:
+            check_int(limit, "limit", 1)
+        return await self._port.run(manage.retry_jobs(self.keys, state, bound, limit))
+
+    async def promote_jobs(self, *, limit: int | None = None) -> int:
+        """Let delayed jobs stand in line now, at most `limit`, those due first; returns how many."""
+        if limit is not None:
+            check_int(limit, "limit", 1)
+        return await self._port.run(manage.promote_jobs(self.keys, limit))
+
+    async def remove_deduplication(self, dedup_id: str) -> bool:
+        """Free a deduplication id, so that the next job of it is stored; False when it was free."""
+        check_text(dedup_id, "dedup_id")
+        return await self._port.run(notes.free_key(self.keys, dedup_id))
+
+    # Limits.
+
+    async def set_global_concurrency(self, n: int | None) -> None:
+        """Let at most `n` jobs run at a time, over all workers; None lifts the limit."""
+        if n is not None:
+            check_int(n, "n", 1)
+        await self._port.run(limits.set_limit(self.keys, "concurrency", n))
+
+    async def get_global_concurrency(self) -> int | None:
+        """Return how many jobs may run at a time; None = any number."""
+        return await self._port.run(limits.get_concurrency(self.keys))
+
+    async def set_global_rate_limit(self, limit: RateLimit | None) -> None:
+        """Let jobs start at this rate at most, over all workers; None lifts the limit.
+
+        While it is set it replaces the `limiter` of workers.
+        """
+        if limit is not None and not isinstance(limit, RateLimit):
+            raise InvalidOptionType(
+                f"limit is {limit!r} ({type(limit).__name__}); it must be a RateLimit or None: "
+                "nothing was changed"
+            )
+        value = None if limit is None else limit.wire
+        await self._port.run(limits.set_limit(self.keys, "rate", value))
+
+    async def get_global_rate_limit(self) -> RateLimit | None:
+        """Return the rate set for the queue; None = that of the workers, if any."""
+        return await self._port.run(limits.get_rate(self.keys))
+
+    async def rate_limit(self, duration: Duration | None) -> None:
+        """Let no job start for a while.
+
+        None ends that, and forgets the starts that a rate has counted so far.
+        """
+        ms = None if duration is None else duration_ms(duration, "duration", least=1)
+        await self._port.run(limits.set_limit(self.keys, "limited", ms))
+
+    async def get_rate_limit_ttl(self) -> int:
+        """Return for how many ms no job starts because of a rate or `rate_limit`; 0 = jobs may start."""
+        return await self._port.run(limits.get_closed_for(self.keys))
+
+    async def is_maxed(self) -> bool:
+        """Say whether as many jobs run as the global concurrency allows."""
+        return await self._port.run(limits.is_maxed(self.keys))
+
+    # Telling, for programs that are not the handler.
+
+    async def update_job_progress(self, job_id: str, value: object) -> None:
+        """Set a job's progress, whatever its state.
+
+        Raises JobNotFound, or CodecError for other types: nothing was changed.
+        """
+        check_text(job_id, "job_id")
+        if not await self._port.run(notes.report_progress(self.keys, job_id, encode(value))):
+            raise self._not_found(job_id)
+
+    async def add_job_log(self, job_id: str, line: str, *, keep: int | None = None) -> int:
+        """Add a line to a job's log and return how many lines there are.
+
+        The last `keep` stay, all by default. Raises JobNotFound, InvalidOptionType or CodecError: nothing was
+        changed.
+        """
+        check_text(job_id, "job_id")
+        packed = encode_line(line)
+        if keep is not None:
+            check_int(keep, "keep", 1)
+        count = await self._port.run(notes.add_log(self.keys, job_id, packed, keep))
+        if count < 0:
+            raise self._not_found(job_id)
+        return count
+
+    async def clear_job_logs(self, job_id: str, *, keep: int = 0) -> None:
+        """Remove a job's log lines, all but the last `keep`; of a job that is gone there are none."""
+        check_text(job_id, "job_id")
+        check_int(keep, "keep", 0)
+        await self._port.run(notes.clear_logs(self.keys, job_id, keep))
+
+    def _not_found(self, job_id: str) -> JobNotFound:
+        return JobNotFound(
+            f"job {job_id} is not in queue {self.name!r}: nothing was changed",
+            job_id=job_id,
+            took_effect=False,
+        )
+
+    async def publish_event(self, kind: str, data: object = None) -> None:
+        """Publish an event of your own: readers of `events()` get Custom(kind, data).
+
+        Written unless the events of the queue are "off". Raises InvalidOption, CodecError, or
+        PayloadTooLarge above 1 MiB: nothing was sent.
+        """
+        check_text(kind, "kind")
+        packed = encode(data)
+        if len(packed) > MAX_EVENT:
+            raise PayloadTooLarge(
+                f"the data of event {kind!r} takes {len(packed):,} bytes, the limit is {MAX_EVENT:,}: "
+                "nothing was sent; store it elsewhere and publish a reference"
+            )
+        await self._port.run(notes.publish_event(self.keys, kind, packed))
+
+    async def trim_events(self, max_length: int) -> int:
+        """Remove the oldest entries of the event stream beyond `max_length`; returns how many.
+
+        An entry has the events of one call. Readers that are behind see a Gap.
+        """
+        check_int(max_length, "max_length", 0)
+        return await self._port.run(notes.trim_events(self.keys, max_length))
+
+    # The end of it.
 
     async def obliterate(self, *, force: bool = False) -> None:
         """Remove the queue with all its keys.

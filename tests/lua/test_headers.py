@@ -16,6 +16,8 @@ FOLDER = files("bullrush").joinpath("lua")
 SCRIPTS = sorted(path.name.removesuffix(".lua") for path in FOLDER.iterdir() if path.name.endswith(".lua"))
 every_script = pytest.mark.parametrize("name", SCRIPTS)
 READING = {"state", "finished", "heads"}
+# A whole record: the name "r", a time, no options, no data.
+FULL = b"\x94\xa1r\xcf" + (1_700_000_000_000).to_bytes(8, "big") + b"\xc0\xc0"
 CALL = re.compile(r'redis\.call\("(\w+)"(?:, ([^,)]+))?')
 KEY = re.compile(
     r"\w+_key|KEYS\[i\]|KEYS\[i \+ workers\]|TYPES\[i\]|zsets\[state\]"
@@ -87,6 +89,7 @@ def whole_life(queue: ScriptQueue) -> None:
     queue.run("state", "1", held=queue.held)
     queue.run("finished", "1", "2", "4")
     queue.run("heads", 10, "1", "4")
+    manage(queue)
     queue.next("remove", "2", held=queue.held)
     queue.claim(10)
     queue.next("cancel", "4", "why", held=[*queue.held, queue.keys.signals(NUMBER)])
@@ -96,6 +99,28 @@ def whole_life(queue: ScriptQueue) -> None:
     queue.run("reap", NUMBER, f"{deadline:.0f}", 500, 2, 100, -1, held=queue.held)
     queue.run("retire", NUMBER, held=queue.held)
     obliterate(queue)
+
+
+def manage(queue: ScriptQueue) -> None:
+    """Call the scripts of management at least once."""
+    queue.next("limit", "concurrency", 50)
+    queue.next("limit", "limited", "")
+    queue.next("retry", "failed", "", 500, 0, "")
+    queue.next("promote", 500, "")
+    queue.add([], [(str(n), FULL, "dw" if n < 13 else "w", 60_000) for n in range(10, 20)])
+    queue.next("delay", "10", "d", 120_000)
+    queue.next("prioritize", "11", 3, 0, held=queue.held)
+    queue.next("prioritize", "13", 3, 1, held=queue.held)
+    queue.next("rewrite", "14", FULL * 500)
+    queue.next("report", "14", "p", b"\xc0", "")
+    queue.next("report", "14", "g", "a line", 5)
+    queue.next("trim_logs", "14", 0)
+    queue.next("announce", b"\xa1k\xc0")
+    queue.next("free", "key")
+    for state in ("completed", "delayed", "prioritized", "waiting"):
+        queue.next("clean", state, 0, "", 1, "")
+    queue.next("drain", 500, 1)
+    queue.add([("20", b"r")], [("21", b"r", "p", 3)])
 
 
 def obliterate(queue: ScriptQueue) -> None:

@@ -5,7 +5,6 @@ from bullrush._core.session cimport Call, Verdict
 
 
 cdef class Exchange(Outcomes):
-    cdef readonly object ready          # claimed, not started
     cdef readonly list unconfirmed      # suspects whose start is being reported
     cdef readonly list broken           # claimed, with a record that cannot be decoded: (job, error)
     cdef readonly list refused          # ids whose outcome came too late

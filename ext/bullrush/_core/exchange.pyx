@@ -68,6 +68,8 @@ cdef class Exchange(Outcomes):
         self.suspects = 0
         self.charged = False
         self.server_held = 0
+        self._holds = 0
+        self._hold_gathered = False
         self._register = True
 
     def start_over(self, bytes number, bytes host):
@@ -381,6 +383,9 @@ cdef class Exchange(Outcomes):
         self.claimed_total += len(answer[4])
         if answer[3]:
             self._claim(answer, now)
+        if self._holds:
+            self._release_ready()
+            self._holds -= call.holds
         # Who only promoted waits for a token like all: jobs that nobody handles here reach another worker.
         self.dry = call.promotes or not self.flags & MORE
         if self.flags & SUSPECTS_LEFT and self.suspects == 0:
@@ -497,6 +502,7 @@ cdef class Exchange(Outcomes):
     cdef _applied_unseen(self, Call call_, object answer):
         cdef ExchangeCall call = <ExchangeCall>call_
         self.settled_total += len(call.ids)
+        self._holds -= call.holds
         self._confirm(call.starting)
 
     cdef Verdict _refused(self, Call call_, str code, str message):

@@ -33,6 +33,7 @@ cdef class ExchangeCall(Call):
     cdef readonly int free      # of those wanted, how many would start at once
     cdef readonly int want_suspects
     cdef bint promotes          # and claims nothing
+    cdef bint holds             # tells the queue to start nothing for a while
 
 
 cdef class Outcomes(Session):
@@ -55,6 +56,9 @@ cdef class Outcomes(Session):
     cdef list _starting
     cdef unsigned char _tail[10]        # the worker's number as msgpack, for outcomes
     cdef str _trouble
+    cdef readonly object ready          # claimed, not started
+    cdef int _holds                     # calls that hold the queue and have no reply yet
+    cdef bint _hold_gathered
     cdef WriteBuffer _completed
 
     cdef _forget_outcomes(self)
@@ -69,6 +73,7 @@ cdef class Outcomes(Session):
     cdef bytes _failure(self, JobBase job, bytes reason, bytes error_type, bytes stack)
     cdef _publish(self, str kind, bytes packed)
     cdef _other(self, bytes kind, JobBase job, bytes a, bytes b, bytes c, bint final)
+    cdef _release_ready(self)
     cdef _seal(self)
     cdef _isolate(self, ExchangeCall call)
     cdef bytes _blame(self)

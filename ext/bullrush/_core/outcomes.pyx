@@ -252,11 +252,21 @@ cdef class Outcomes(Session):
     def hold(self, JobBase job not None, long long duration):
         """Give a job back to the head of its line, uncharged, and let nothing start for that long."""
         if job.session is self.number:
+            # What was claimed already, here and by calls in flight, would be the next to break the limit.
+            self._release_ready()
+            if not self._hold_gathered:
+                self._hold_gathered = True
+                self._holds += 1
             # A suspect ran and its worker lives: it is none any more.
             if job.suspect:
                 self.later(job, duration)
             else:
                 self._other(b"m", job, self.element_of(job), b"%d" % duration, b"", True)
+
+    cdef _release_ready(self):
+        """Give back, from the back, what was claimed and has not started."""
+        while self.ready:
+            self.release(<JobBase>self.ready.pop())
 
     def progress(self, JobBase job not None, bytes packed):
         """Tell a running job's progress with the next exchange."""
@@ -324,6 +334,7 @@ cdef class Outcomes(Session):
         call.published = published.take()
         call.ids, self._ids = self._ids, []
         call.starting, self._starting = self._starting, []
+        call.holds, self._hold_gathered = self._hold_gathered, False
         self._events = {}
         self._completed_count = self._others_count = 0
         self._sealed.append(call)

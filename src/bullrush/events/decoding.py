@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 import msgpack  # pyright: ignore[reportMissingTypeStubs]
 
 from bullrush.events import kinds as k
-from bullrush.events.entries import LARGE, Entry, split_pairs, unpack_value, unpacker_of
+from bullrush.events.entries import LARGE, Entry, split_pairs, unpack_all, unpack_value, unpacker_of
 from bullrush.operations.outcomes import Outcome, read_outcome
 from bullrush.options.wire import unpack_options
 
@@ -188,8 +188,33 @@ def crash(at: int) -> Outcome:
 
 
 def _removed(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
-    id, _blank, prev = entry.fields[b"removed"].decode().partition(" ")
-    yield id, prev or None
+    return iter(entry.id_pairs(b"removed"))
+
+
+def _requeued(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+    return iter(entry.id_pairs(b"requeued"))
+
+
+def _put_off(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+    return ((id, int(due)) for id, due in entry.id_pairs(b"delayed"))
+
+
+def _duplicated(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+    return ((id,) for id in entry.ids(b"duplicated"))
+
+
+def _deduplicated(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+    values = unpack_all(entry.fields[b"deduplicated"])
+    return zip(values[::3], values[1::3], values[2::3], strict=False)
+
+
+def _cleaned(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+    yield (int(entry.fields[b"cleaned"]),)
+
+
+def _custom(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+    for kind, packed in split_pairs(entry.fields[b"custom"]):
+        yield kind, _readable(kind, packed, None)
 
 
 def _ids(name: bytes, prev: State | None = None) -> Read:
@@ -206,18 +231,25 @@ STEPS: Final = (
     Step(2, b"added", k.Waiting, _plain_waiting),
     Step(3, b"added_ids", k.Waiting, _others_waiting),
     Step(4, b"added_ids", k.Delayed, _others_delayed),
+    Step(5, b"duplicated", k.Duplicated, _duplicated),
+    Step(6, b"deduplicated", k.Deduplicated, _deduplicated),
     Step(10, b"progress", k.Progress, _progress),
     Step(11, b"retrying", k.Retrying, _retrying),
     Step(12, b"completed", k.Completed, _completed),
     Step(13, b"failed", k.Failed, _failed),
     Step(20, b"stalled", k.Stalled, _stalled),
     Step(21, b"crashed", k.Failed, _crashed),
+    Step(22, b"requeued", k.Waiting, _requeued),
+    Step(23, b"promoted", k.Waiting, _ids(b"promoted", "delayed")),
+    Step(24, b"delayed", k.Delayed, _put_off),
     Step(30, b"waiting", k.Waiting, _ids(b"waiting", "delayed")),
     Step(31, b"active", k.Active, _ids(b"active")),
     Step(32, b"drained", k.Drained, _once),
     Step(40, b"removed", k.Removed, _removed),
     Step(41, b"paused", k.Paused, _once),
     Step(42, b"resumed", k.Resumed, _once),
+    Step(43, b"cleaned", k.Cleaned, _cleaned),
+    Step(44, b"custom", k.Custom, _custom),
 )
 # More than any field can have events.
 PLACE: Final = 1_000_000

@@ -61,6 +61,11 @@ class Entry:
         packed = self.fields.get(name)
         return packed.decode().split() if packed else []
 
+    def id_pairs(self, name: bytes) -> list[tuple[str, str]]:
+        """Return the pairs of a field in which ids and one word each follow each other."""
+        words = self.ids(name)
+        return list(zip(words[::2], words[1::2], strict=False))
+
     def added(self) -> Iterator[str]:
         """Yield the ids of plain jobs that were added; the field has them as ranges."""
         for part in self.ids(b"added"):

@@ -355,9 +355,7 @@ class Results:
         for id in entry.ids(b"crashed"):
             if self._awaited(id, entry):
                 self._look_again(id, crash(entry.at))
-        removed = entry.fields.get(b"removed")
-        if removed is not None:
-            id = removed.decode().partition(" ")[0]
+        for id, _ in entry.id_pairs(b"removed"):
             if self._awaited(id, entry):
                 self._settle(id, None)
 

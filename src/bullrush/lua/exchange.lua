@@ -100,7 +100,9 @@ if meta[2] ~= "1" then
     suspects_claimed = claimed > 0
   end
   if want > claimed then claim_waiting(want - claimed, ghosts) end
-  if want > claimed and weight < WEIGHT and bytes < BYTES then claim_prioritized(want - claimed) end
+  -- Ghosts may have been all that was found at the head: then the line goes first still, with the next call.
+  local behind = ghosts > 0 and redis.call("LLEN", waiting_key) > 0
+  if want > claimed and not behind and weight < WEIGHT and bytes < BYTES then claim_prioritized(want - claimed) end
 end
 local listed = ""
 if claimed > 0 then
@@ -123,7 +125,7 @@ if left then
   redis.call("HSET", meta_key, "full", open_at, "special", "1")
   meta[10] = "1"
 elseif meta[10] and ghosts == 0 then
-  redis.call("HDEL", meta_key, "special", "limited", "full", "window", "bucket")
+  redis.call("HDEL", meta_key, "special", "limited", "full")
   meta[10] = false
 end
 local open = meta[2] ~= "1" and (not left or left > 0)

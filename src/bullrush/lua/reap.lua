@@ -46,7 +46,7 @@ for i = total, from, -1 do
       if plan then let_go(id, plan, false) end
       redis.call("HDEL", attempts_key, id)
       redis.call("ZADD", failed_key, string.format("%.0f", now), id)
-      redis.call("HSET", outcomes_key, id, cmsgpack.pack({ 1, 0, now, tonumber(made), starts, "", reason, "JobCrashed", "" }))
+      redis.call("HSET", outcomes_key, id, cmsgpack.pack({ 1, 0, now, tonumber(made), made + starts, "", reason, "JobCrashed", "" }))
       failed[#failed + 1] = id
     else
       redis.call("HSET", attempts_key, id, string.format("%d %d %d 2", made, starts, crashes))

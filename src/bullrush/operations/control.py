@@ -52,11 +52,11 @@ def get_logs(keys: Keys, job_id: str, start: int, end: int) -> Operation[tuple[l
     count = -1 if end == -1 else end - start + 1
     replies = yield read(
         ("ZRANGEBYLEX", keys["logs"], low, high, "LIMIT", start, count),
-        ("HGET", keys["logged"], job_id),
+        ("ZLEXCOUNT", keys["logs"], low, high),
     )
-    members, total = cast("tuple[list[bytes], bytes | None]", replies)
+    members, total = cast("tuple[list[bytes], int]", replies)
     skip = len(low) - 1 + 17
-    return [member[skip:].decode() for member in members], int(total or 0)
+    return [member[skip:].decode() for member in members], total
 
 
 def is_due(keys: Keys, now: int) -> Operation[bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 from bullrush._core.session import ReplyError
@@ -29,6 +29,8 @@ class Snapshot:
     outcome: Outcome | None
     progress: bytes | None
     state: State | Literal["unknown"] | None
+    plan: bytes | None = None
+    due: int = 0
 
 
 def worker_numbers(keys: Keys) -> Operation[list[bytes]]:
@@ -63,10 +65,8 @@ def get_snapshot(keys: Keys, job_id: str, codec: Codec | None) -> Operation[Snap
     if not found:
         return None
     state = yield from get_state(keys, job_id)
-    snapshot = found[0]
-    return Snapshot(
-        snapshot.id, snapshot.record, snapshot.attempts, snapshot.outcome, snapshot.progress, state
-    )
+    due = found[0].due if state == "delayed" else 0
+    return replace(found[0], state=state, due=due)
 
 
 def get_snapshots(
@@ -75,16 +75,27 @@ def get_snapshots(
     """Read several jobs in one round trip; those that are gone are left out."""
     if not ids:
         return []
-    names = ("jobs", "attempts", "outcomes", "progress")
+    names = ("jobs", "attempts", "outcomes", "progress", "plans")
     commands: list[tuple[Argument, ...]] = [("HMGET", keys[name], *ids) for name in names]
-    records, attempts, outcomes, progress = cast("list[list[bytes | None]]", (yield read(*commands)))
+    # One job's state is asked afterwards, that of a page is known.
+    if state in (None, "delayed"):
+        commands.append(("ZMSCORE", keys["delayed"], *ids))
+    replies = cast("list[list[bytes | None]]", (yield read(*commands)))
+    records, attempts, outcomes, progress, plans = replies[:5]
+    scores = replies[5] if len(replies) > 5 else [None] * len(ids)
     result: list[Snapshot] = []
     for i, record in enumerate(records):
         if record is not None:
             packed = outcomes[i]
             outcome = None if packed is None else _readable_outcome(packed, codec)
-            result.append(Snapshot(ids[i], record, attempts[i], outcome, progress[i], state))
+            due = _due(scores[i])
+            result.append(Snapshot(ids[i], record, attempts[i], outcome, progress[i], state, plans[i], due))
     return result
+
+
+def _due(score: bytes | None) -> int:
+    """The due time in the score of a delayed job, a float as text."""
+    return 0 if score is None else int(float(score)) // 4096
 
 
 def _readable_outcome(packed: bytes, codec: Codec | None) -> Outcome | None:
@@ -142,11 +153,16 @@ def list_ids(keys: Keys, state: State, start: int, end: int, ascending: bool) ->
 def _list_waiting(keys: Keys, start: int, end: int, ascending: bool) -> Operation[list[str]]:
     """The head of a list, which is claimed next, is its right end; suspects stand before everything."""
     low, high = (-1 - end if end != -1 else 0, -1 - start) if ascending else (start, end)
-    replies = cast(
-        "list[list[bytes]]",
-        (yield read(("LRANGE", keys["waiting"], low, high), ("LRANGE", keys["suspects"], 0, -1))),
+    replies = yield read(
+        ("LRANGE", keys["waiting"], low, high),
+        ("LRANGE", keys["suspects"], 0, -1),
+        ("SCARD", keys["removed"]),
     )
-    ids, suspects = ([id.lstrip(b"\1\2").decode() for id in elements] for elements in replies)
+    *lists, ghosts = cast("tuple[list[bytes], list[bytes], int]", replies)
+    ids, suspects = ([id.lstrip(b"\1\2").decode() for id in elements] for elements in lists)
+    if ghosts and ids:
+        gone = cast("list[list[int]]", (yield read(("SMISMEMBER", keys["removed"], *ids))))[0]
+        ids = [id for id, is_gone in zip(ids, gone, strict=True) if not is_gone]
     return [*suspects[::-1], *ids[::-1]] if ascending else [*ids, *suspects]
 
 

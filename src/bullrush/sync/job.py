@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Literal, Self, cast
 
 from bullrush._core.job import JobBase as JobBase
 from bullrush.errors import JobNotFound
-from bullrush.job import DataT, ResultT, load_snapshot, postpone, report_line, report_progress
-from bullrush.operations import control, jobs
+from bullrush.job import (
+    DataT,
+    ResultT,
+    check_refusal,
+    due_of,
+    load_snapshot,
+    postpone,
+    report_line,
+    report_progress,
+)
+from bullrush.operations import change, control, jobs
+from bullrush.options.jobs import MAX_PRIORITY
+from bullrush.options.texts import check_bool, check_int
 
 if TYPE_CHECKING:
     from bullrush.options import Duration, State, Time
@@ -66,6 +77,65 @@ class Job(JobBase[DataT, ResultT]):
         """
         return cast("ResultT", self._queue._wait_result(self, timeout))
 
+    def retry(self, *, reset_attempts: bool = False) -> None:
+        """Run a finished job again, where its priority puts it.
+
+        It gets one more attempt, or all of them anew with `reset_attempts`. Its outcome is forgotten; a
+        deduplication id that is free is taken again. Raises JobNotInState unless it has completed or failed,
+        JobNotFound when it is gone.
+        """
+        check_bool(reset_attempts, "reset_attempts")
+        port = self._queue._port
+        state = port.run(change.retry(port.keys, self.id, reset_attempts))
+        check_refusal(self, "be retried", "completed or failed", state)
+
+    def promote(self) -> None:
+        """Let a delayed job stand in line now, where its priority puts it.
+
+        Raises JobNotInState when it is not delayed, JobNotFound when it is gone.
+        """
+        port = self._queue._port
+        check_refusal(self, "be promoted", "delayed", port.run(change.promote(port.keys, self.id)))
+
+    def change_delay(self, delay: Duration | None = None, *, run_at: Time | None = None) -> None:
+        """Let a delayed job be due after `delay` from now, or at `run_at`; give one of them.
+
+        Raises JobNotInState when it is not delayed, JobNotFound when it is gone, InvalidOption for other
+        values. This object's `due_at` follows with `refresh`.
+        """
+        kind, ms = due_of(delay, run_at)
+        port = self._queue._port
+        state = port.run(change.change_delay(port.keys, self.id, kind, ms))
+        check_refusal(self, "get another delay", "delayed", state)
+
+    def change_priority(self, priority: int, *, lifo: bool = False) -> None:
+        """Give the job another priority, 0 (first, the default) to 2,097,151.
+
+        One that waits moves behind all others of that priority, with `lifo` before them. A delayed one keeps
+        its time, a running one runs on: it counts when they stand in line again. Raises JobNotInState when
+        it has finished, JobNotFound when it is gone.
+        """
+        check_int(priority, "priority", 0, MAX_PRIORITY)
+        check_bool(lifo, "lifo")
+        port = self._queue._port
+        state = port.run(change.change_priority(port.keys, self.id, priority, lifo))
+        check_refusal(self, "get another priority", "not finished", state)
+
+    def update_data(self, data: DataT) -> None:
+        """Store other data for the job, whatever its state, and show it here.
+
+        A handler that runs already has the old data. Raises CodecError, PayloadTooLarge above `size_limit`
+        or 16 MiB, JobNotFound when it is gone: nothing was changed.
+        """
+        queue = self._queue
+        limit = self.settings.size_limit or change.MAX_RECORD
+        operation = change.update_data(queue._port.keys, self.id, data, queue.codec, limit)
+        record = queue._port.run(operation)
+        if record is None:
+            check_refusal(self, "get other data", "there", "unknown")
+        else:
+            self._rewrite(record)
+
     def cancel(self, reason: str | None = None) -> Literal["removed", "signalled", "finished", "unknown"]:
         """Cancel the job: remove it, or tell the worker that runs it to stop; see `Queue.cancel`."""
         return self._queue.cancel(self.id, reason)
@@ -77,3 +147,7 @@ class Job(JobBase[DataT, ResultT]):
     def get_logs(self, start: int = 0, end: int = -1) -> tuple[list[str], int]:
         """Return the log lines between two positions, the end included, and how many there are in all."""
         return self._queue._port.run(control.get_logs(self._queue._port.keys, self.id, start, end))
+
+    def clear_logs(self, *, keep: int = 0) -> None:
+        """Remove the job's log lines, all but the last `keep`."""
+        self._queue.clear_job_logs(self.id, keep=keep)

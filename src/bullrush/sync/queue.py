@@ -9,15 +9,24 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, cast
 
+from bullrush._core.codec import encode
 from bullrush._core.frames import encode_command
 from bullrush._core.producer import JobFactory
 from bullrush.app import Bullrush
 from bullrush.connection.sync_link import making
 from bullrush.connection.sync_port import SyncPort
-from bullrush.errors import AddInterrupted, InvalidOption, InvalidOptionType, JobIsActive, NotPaused
-from bullrush.job import DataT, ResultT, load_snapshot
+from bullrush.errors import (
+    AddInterrupted,
+    InvalidOption,
+    InvalidOptionType,
+    JobIsActive,
+    JobNotFound,
+    NotPaused,
+    PayloadTooLarge,
+)
+from bullrush.job import DataT, ResultT, encode_line, load_snapshot
 from bullrush.keys import Keys
-from bullrush.operations import control, jobs
+from bullrush.operations import change, control, jobs, limits, manage, notes
 from bullrush.options import (
     DEFAULT_SETTINGS,
     EVENTS_MODES,
@@ -27,16 +36,20 @@ from bullrush.options import (
     JobLike,
     JobOptions,
     JobSettings,
+    RateLimit,
     State,
+    Time,
     check_name,
     check_text,
     duration_ms,
     job_settings,
     merge_options,
+    time_ms,
     weak_options,
 )
-from bullrush.options.texts import check_int
-from bullrush.queue import CHUNK_BYTES, MAX_RECORD, ReturnT
+from bullrush.options.jobs import MAX_PRIORITY
+from bullrush.options.texts import check_bool, check_choice, check_int
+from bullrush.queue import CHUNK_BYTES, MAX_EVENT, ReturnT
 from bullrush.sync.job import Job
 
 if TYPE_CHECKING:
@@ -44,6 +57,9 @@ if TYPE_CHECKING:
     from bullrush.codec import Codec
     from bullrush.events.blocking import SyncQueueEvents, SyncResults
     from bullrush.events.kinds import Event
+
+
+CLEANABLE: tuple[State, ...] = ("completed", "failed", "waiting", "prioritized", "delayed")
 
 
 class Queue(Generic[DataT, ResultT]):
@@ -79,7 +95,7 @@ class Queue(Generic[DataT, ResultT]):
         self.keys = Keys(self.app.prefix, name)
         self._made_port: SyncPort | None = None
         self._results: SyncResults | None = None
-        self._factory = JobFactory(Job, self, self.codec, check_text, self._settings, MAX_RECORD)
+        self._factory = JobFactory(Job, self, self.codec, check_text, self._settings, change.MAX_RECORD)
 
     @property
     def prefix(self) -> str:
@@ -330,6 +346,34 @@ class Queue(Generic[DataT, ResultT]):
         counts = self._port.run(jobs.get_counts(self.keys, STATES))
         return counts["waiting"] + counts["prioritized"] + counts["delayed"] + counts["waiting-children"]
 
+    def iter_jobs(
+        self, states: State | Iterable[State] | None = None, *, page: int = 500
+    ) -> Iterator[Job[DataT, ResultT]]:
+        """Yield the jobs of the given states, newest first, read `page` at a time.
+
+        A job that changes its place meanwhile may come twice or not at all.
+        """
+        check_int(page, "page", 1, 10_000)
+        for state in _checked_states(states):
+            start, before = 0, set[str]()
+            while ids := self._port.run(jobs.list_ids(self.keys, state, start, start + page - 1, False)):
+                # New jobs push others to the next page.
+                fresh = [id for id in ids if id not in before]
+                for part in _slices(fresh, 500):
+                    for snapshot in self._port.run(jobs.get_snapshots(self.keys, part, self.codec, state)):
+                        yield self._loaded(snapshot)
+                start, before = start + page, set(ids)
+
+    def get_counts_per_priority(self, priorities: Iterable[int]) -> dict[int, int]:
+        """Count the jobs that stand in line with each of these priorities; 0 is those without one."""
+        wanted = [check_int(each, "priority", 0, MAX_PRIORITY) for each in priorities]
+        return self._port.run(manage.counts_per_priority(self.keys, wanted))
+
+    def get_deduplication_job_id(self, dedup_id: str) -> str | None:
+        """Return the id of the job that holds a deduplication id; None when it is free."""
+        check_text(dedup_id, "dedup_id")
+        return self._port.run(notes.get_key_holder(self.keys, dedup_id))
+
     def get_job_logs(self, job_id: str, start: int = 0, end: int = -1) -> tuple[list[str], int]:
         """Return a job's log lines between two positions, the end included, and how many there are in all."""
         return self._port.run(control.get_logs(self.keys, job_id, start, end))
@@ -374,6 +418,165 @@ class Queue(Generic[DataT, ResultT]):
         text = "cancelled" if reason is None else check_text(reason, "reason")
         answer = self._port.run(jobs.cancel(self.keys, job_id, text))
         return cast('Literal["removed", "signalled", "finished", "unknown"]', answer)
+
+    def drain(self, *, delayed: bool = False) -> int:
+        """Remove all jobs that wait, prioritized ones too, and delayed ones with `delayed`; returns how many.
+
+        Active and finished jobs stay. Removed in pages of 500: jobs added meanwhile may stay as well.
+        """
+        check_bool(delayed, "delayed")
+        return self._port.run(manage.drain(self.keys, delayed))
+
+    def clean(self, grace: Duration, state: State = "completed", *, limit: int = 0) -> list[str]:
+        """Remove the jobs of a state that are older than `grace` and return their ids.
+
+        At most `limit`, 0: all. Finished jobs count from their end, others from when they were added. Raises
+        InvalidOption for "active" and "waiting-children": these jobs belong to a worker or to others. Removed
+        in pages of 500.
+        """
+        age = duration_ms(grace, "grace")
+        check_int(limit, "limit", 0)
+        check_choice(state, "state to clean", CLEANABLE)
+        return self._port.run(manage.clean(self.keys, state, age, limit))
+
+    def retry_jobs(
+        self,
+        *,
+        state: Literal["completed", "failed"] = "failed",
+        before: Time | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Run finished jobs again, where their priorities put them; returns how many.
+
+        Those that finished first come first. `before` takes only those that finished before a time, `limit`
+        at most so many. Each gets one more attempt, and its outcome is forgotten. Those that finish again
+        meanwhile are not taken twice.
+        """
+        check_choice(state, "state to retry", ("completed", "failed"))
+        bound = None if before is None else time_ms(before, "before")
+        if limit is not None:
+            check_int(limit, "limit", 1)
+        return self._port.run(manage.retry_jobs(self.keys, state, bound, limit))
+
+    def promote_jobs(self, *, limit: int | None = None) -> int:
+        """Let delayed jobs stand in line now, at most `limit`, those due first; returns how many."""
+        if limit is not None:
+            check_int(limit, "limit", 1)
+        return self._port.run(manage.promote_jobs(self.keys, limit))
+
+    def remove_deduplication(self, dedup_id: str) -> bool:
+        """Free a deduplication id, so that the next job of it is stored; False when it was free."""
+        check_text(dedup_id, "dedup_id")
+        return self._port.run(notes.free_key(self.keys, dedup_id))
+
+    # Limits.
+
+    def set_global_concurrency(self, n: int | None) -> None:
+        """Let at most `n` jobs run at a time, over all workers; None lifts the limit."""
+        if n is not None:
+            check_int(n, "n", 1)
+        self._port.run(limits.set_limit(self.keys, "concurrency", n))
+
+    def get_global_concurrency(self) -> int | None:
+        """Return how many jobs may run at a time; None = any number."""
+        return self._port.run(limits.get_concurrency(self.keys))
+
+    def set_global_rate_limit(self, limit: RateLimit | None) -> None:
+        """Let jobs start at this rate at most, over all workers; None lifts the limit.
+
+        While it is set it replaces the `limiter` of workers.
+        """
+        if limit is not None and not isinstance(limit, RateLimit):
+            raise InvalidOptionType(
+                f"limit is {limit!r} ({type(limit).__name__}); it must be a RateLimit or None: "
+                "nothing was changed"
+            )
+        value = None if limit is None else limit.wire
+        self._port.run(limits.set_limit(self.keys, "rate", value))
+
+    def get_global_rate_limit(self) -> RateLimit | None:
+        """Return the rate set for the queue; None = that of the workers, if any."""
+        return self._port.run(limits.get_rate(self.keys))
+
+    def rate_limit(self, duration: Duration | None) -> None:
+        """Let no job start for a while.
+
+        None ends that, and forgets the starts that a rate has counted so far.
+        """
+        ms = None if duration is None else duration_ms(duration, "duration", least=1)
+        self._port.run(limits.set_limit(self.keys, "limited", ms))
+
+    def get_rate_limit_ttl(self) -> int:
+        """Return for how many ms no job starts because of a rate or `rate_limit`; 0 = jobs may start."""
+        return self._port.run(limits.get_closed_for(self.keys))
+
+    def is_maxed(self) -> bool:
+        """Say whether as many jobs run as the global concurrency allows."""
+        return self._port.run(limits.is_maxed(self.keys))
+
+    # Telling, for programs that are not the handler.
+
+    def update_job_progress(self, job_id: str, value: object) -> None:
+        """Set a job's progress, whatever its state.
+
+        Raises JobNotFound, or CodecError for other types: nothing was changed.
+        """
+        check_text(job_id, "job_id")
+        if not self._port.run(notes.report_progress(self.keys, job_id, encode(value))):
+            raise self._not_found(job_id)
+
+    def add_job_log(self, job_id: str, line: str, *, keep: int | None = None) -> int:
+        """Add a line to a job's log and return how many lines there are.
+
+        The last `keep` stay, all by default. Raises JobNotFound, InvalidOptionType or CodecError: nothing was
+        changed.
+        """
+        check_text(job_id, "job_id")
+        packed = encode_line(line)
+        if keep is not None:
+            check_int(keep, "keep", 1)
+        count = self._port.run(notes.add_log(self.keys, job_id, packed, keep))
+        if count < 0:
+            raise self._not_found(job_id)
+        return count
+
+    def clear_job_logs(self, job_id: str, *, keep: int = 0) -> None:
+        """Remove a job's log lines, all but the last `keep`; of a job that is gone there are none."""
+        check_text(job_id, "job_id")
+        check_int(keep, "keep", 0)
+        self._port.run(notes.clear_logs(self.keys, job_id, keep))
+
+    def _not_found(self, job_id: str) -> JobNotFound:
+        return JobNotFound(
+            f"job {job_id} is not in queue {self.name!r}: nothing was changed",
+            job_id=job_id,
+            took_effect=False,
+        )
+
+    def publish_event(self, kind: str, data: object = None) -> None:
+        """Publish an event of your own: readers of `events()` get Custom(kind, data).
+
+        Written unless the events of the queue are "off". Raises InvalidOption, CodecError, or
+        PayloadTooLarge above 1 MiB: nothing was sent.
+        """
+        check_text(kind, "kind")
+        packed = encode(data)
+        if len(packed) > MAX_EVENT:
+            raise PayloadTooLarge(
+                f"the data of event {kind!r} takes {len(packed):,} bytes, the limit is {MAX_EVENT:,}: "
+                "nothing was sent; store it elsewhere and publish a reference"
+            )
+        self._port.run(notes.publish_event(self.keys, kind, packed))
+
+    def trim_events(self, max_length: int) -> int:
+        """Remove the oldest entries of the event stream beyond `max_length`; returns how many.
+
+        An entry has the events of one call. Readers that are behind see a Gap.
+        """
+        check_int(max_length, "max_length", 0)
+        return self._port.run(notes.trim_events(self.keys, max_length))
+
+    # The end of it.
 
     def obliterate(self, *, force: bool = False) -> None:
         """Remove the queue with all its keys.

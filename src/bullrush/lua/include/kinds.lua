@@ -29,6 +29,12 @@ local function again(id, attempts, delay)
 end
 
 
+-- The worker may not know of a plan that was made or changed while it had the job.
+local function give_back(id, element)
+  local plan = redis.call("HGET", plans_key, id)
+  place_head(plan and MARK .. id or element, id, plan)
+end
+
 local function fail(id, outcome, keep, age)
   finish(failed_key, id, outcome, tonumber(keep), tonumber(age))
   finished_count[2] = finished_count[2] + 1
@@ -61,12 +67,12 @@ local SETTLE = {
   -- back to the head, uncharged: element, and 1 = it took a rate token and did not start
   b = function(id, a, b)
     if b == "1" then refunds = refunds + 1 end
-    place_head(a, id, a ~= id and redis.call("HGET", plans_key, id))
+    give_back(id, a)
     return true
   end,
   -- the same, and nothing starts for a while: element, ms
   m = function(id, a, b)
-    place_head(a, id, a ~= id and redis.call("HGET", plans_key, id))
+    give_back(id, a)
     redis.call("HSET", meta_key, "limited", string.format("%.0f", now + b), "special", "1")
     meta[10] = "1"
     return true

@@ -1,6 +1,7 @@
 -- Limits on starts: a global concurrency, and a rate, that of the queue or else of the worker that asks. Only calls with a
 -- limit come here. Starts within a window are counted in the list `limiter`, elements "<end of slot> <count>", the oldest
--- first; a slot is a thousandth of the window and counts until its end has left it, so no window ever has more than max.
+-- first; a slot is a thousandth of the window and counts until its end has left it, so no window ever has more than max. The
+-- list goes by itself with its last slot.
 -- With a burst it is a bucket of tokens: "<tokens> <ms when counted>" in meta. `limited` in meta is a hold set by hand or by a
 -- handler, `full` only tells wake until when the rate is used up.
 local rate = { max = false }
@@ -97,6 +98,7 @@ local function took(count)
       redis.call("LSET", limiter_key, -1, string.format("%.0f %d", at, n + count))
     else
       redis.call("RPUSH", limiter_key, string.format("%.0f %d", slot, count))
+      redis.call("PEXPIRE", limiter_key, string.format("%.0f", slot + rate.duration - now + 1))
     end
     window_used = window_used + count
   end
