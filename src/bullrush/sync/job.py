@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, Self, cast
 
 from bullrush._core.job import JobBase as JobBase
 from bullrush.errors import JobNotFound
-from bullrush.job import DataT, ResultT, load_snapshot, postpone, report_line, report_progress
+from bullrush.job import EVENTS_LOOK, DataT, ResultT, load_snapshot, postpone, report_line, report_progress
 from bullrush.operations import control, jobs
 
 if TYPE_CHECKING:
+    from bullrush.events.kinds import Event
     from bullrush.options import Duration, State, Time
     from bullrush.sync.queue import Queue
 
@@ -65,6 +68,31 @@ class Job(JobBase[DataT, ResultT]):
         finished always gets the value.
         """
         return cast("ResultT", self._queue._wait_result(self, timeout))
+
+    def events(self) -> Iterator[Event]:
+        """Yield what happens to this job from now on, up to the event that ends it.
+
+        That is Completed, Failed or Removed. Ends at once when the job has finished already or is gone. Where
+        the queue publishes no such event (mode "off"), or it was lost in a gap, the end is noticed within 10 s.
+        One reader per queue and process serves all iterations.
+        """
+        from bullrush.events.kinds import Completed, Failed, Removed
+
+        if self._has_ended():
+            return
+        with self._queue.events() as events:
+            ended, look_at = False, 0.0
+            while not ended or time.monotonic() < look_at:
+                if time.monotonic() >= look_at:
+                    ended, look_at = self._has_ended(), time.monotonic() + EVENTS_LOOK
+                event = events.get(f"{EVENTS_LOOK}s")
+                if getattr(event, "job_id", None) == self.id and event is not None:
+                    yield event
+                    if isinstance(event, Completed | Failed | Removed):
+                        return
+
+    def _has_ended(self) -> bool:
+        return self.get_state() in ("completed", "failed", "unknown")
 
     def cancel(self, reason: str | None = None) -> Literal["removed", "signalled", "finished", "unknown"]:
         """Cancel the job: remove it, or tell the worker that runs it to stop; see `Queue.cancel`."""

@@ -1,0 +1,245 @@
+"""What a queue did, minute by minute: how many jobs ended, and how long they waited and ran."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+
+from bullrush._core.histogram import Histogram
+from bullrush.errors import InvalidOption
+from bullrush.operations.requests import Argument, Operation, read
+from bullrush.options import Time, time_ms
+
+if TYPE_CHECKING:
+    from bullrush.keys import Keys
+
+MetricKind: TypeAlias = Literal["completed", "failed"]
+KINDS: Final = ("completed", "failed")
+
+MINUTE: Final = 60_000
+# For how many minutes counts are kept, and for how many of these the latencies as well: see measure.lua.
+COUNTED: Final = 7 * 24 * 60
+DETAILED: Final = 24 * 60
+PAGE: Final = 500
+RETRIES: Final = 20
+# How many buckets the histogram has; a number beyond is none of ours.
+BUCKETS: Final = 1018
+SHOWN: Final = 60
+
+_COUNTS: Final = re.compile(rb"(\d{1,15}) (\d{1,15}) (\d{1,15})")
+_OVER: Final = re.compile(rb"(\d{1,15}):(\d{1,15}):(\d{1,15})")
+_BUCKET: Final = re.compile(r"(\d{1,15}):(\d{1,15})")
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """How long something took, in ms: how often it was measured, three percentiles, and the longest.
+
+    Percentiles are 3 % off at most (0.0 without any measure); nothing took longer than `max`, which is 6 %
+    too large at most. `buckets` has what they are made of, so that merging loses nothing.
+    """
+
+    count: int = 0
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+    max: float = 0.0
+    buckets: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, counts: Mapping[int, int]) -> Latencies:
+        """Make it from counts by bucket of the histogram in µs."""
+        buckets = tuple(sorted((bucket, count) for bucket, count in counts.items() if count))
+        if not buckets:
+            return cls()
+        total = sum(count for _, count in buckets)
+        p50, p95, p99 = (_middle(_ranked(buckets, ceil(total * share / 100))) for share in (50, 95, 99))
+        return cls(total, p50, p95, p99, Histogram.bounds(buckets[-1][0])[1] / 1000, buckets)
+
+    def merge(self, other: Latencies) -> Latencies:
+        """Return both together, as if all had been measured in one place."""
+        counts = dict(self.buckets)
+        for bucket, count in other.buckets:
+            counts[bucket] = counts.get(bucket, 0) + count
+        return Latencies.of(counts)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """How many jobs ended in the minute that began `at`, in ms since the epoch."""
+
+    at: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """How many jobs of a queue ended in one way.
+
+    `total` counts since the queue began, whether their minutes are kept or not. `points` has every minute of
+    the range that is kept (7 days), those without jobs too, the oldest first. `wait` (from due to started,
+    first attempts) and `run` (of completed jobs) are over the same range as far as they are kept (1 day);
+    workers tell them every 10 s, so the last ones may be missing.
+    """
+
+    kind: MetricKind
+    total: int
+    points: tuple[MetricPoint, ...]
+    wait: Latencies
+    run: Latencies
+
+
+def _ranked(buckets: Iterable[tuple[int, int]], rank: int) -> int:
+    """The bucket of a place in order, 1 the shortest."""
+    bucket = 0
+    for bucket, count in buckets:
+        rank -= count
+        if rank <= 0:
+            break
+    return bucket
+
+
+def _middle(bucket: int) -> float:
+    """The value in ms that is off by the same ratio from both ends of a bucket."""
+    low, high = Histogram.bounds(bucket)
+    return 2 * low * high / (low + high) / 1000 if low else 0.0
+
+
+# Reading.
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of minutes since the epoch, both ends included; empty when the last is before the first."""
+
+    first: int
+    last: int
+
+    @property
+    def minutes(self) -> range:
+        """All of them."""
+        return range(self.first, self.last + 1)
+
+
+def check_kind(kind: str) -> None:
+    """Refuse what cannot be asked for."""
+    if kind not in KINDS:
+        raise InvalidOption(f"kind={kind!r} is none of {', '.join(map(repr, KINDS))}")
+
+
+def read_metrics(
+    keys: Keys, kind: MetricKind, start: Time | None, end: Time | None
+) -> Operation[Metrics]:
+    """Read the metrics of a range; without ends the last 60 minutes."""
+    check_kind(kind)
+    wanted = _bounds(start, end)
+    span, counts, totals = Span(0, -1), dict[int, tuple[int, int]](), (0, 0)
+    found = dict[str, bytes]()
+    for _ in range(RETRIES):
+        tally, seconds = yield from _tally_and_time(keys)
+        span = _span(wanted, int(seconds) // 60)
+        after, found = yield from _stored(keys, span, int(seconds) // 60)
+        counts, totals = _merge(tally, found)
+        # A minute that was moved in between would be seen twice, or not at all.
+        if _minutes_of(tally) == _minutes_of(after):
+            break
+    place = KINDS.index(kind)
+    points = tuple(
+        MetricPoint(minute * MINUTE, counts.get(minute, (0, 0))[place]) for minute in span.minutes
+    )
+    wait, run = _latencies(span, found)
+    return Metrics(kind, totals[place], points, wait, run)
+
+
+def _bounds(start: Time | None, end: Time | None) -> tuple[int | None, int | None]:
+    first = None if start is None else time_ms(start, "start") // MINUTE
+    last = None if end is None else time_ms(end, "end") // MINUTE
+    if first is not None and last is not None and first > last:
+        raise InvalidOption(f"start={start!r} is after end={end!r}: no minute lies between them")
+    return first, last
+
+
+def _span(wanted: tuple[int | None, int | None], now: int) -> Span:
+    """What is asked for as far as it is kept and not in the future, in minutes."""
+    first, last = wanted
+    last = now if last is None else min(last, now)
+    first = last - SHOWN + 1 if first is None else first
+    return Span(max(first, now - COUNTED + 1), last)
+
+
+def _tally_and_time(keys: Keys) -> Operation[tuple[bytes, bytes]]:
+    replies = yield read(("HGET", keys["meta"], "tally"), ("TIME",))
+    tally, (seconds, _) = cast("tuple[bytes | None, list[bytes]]", replies)
+    return tally or b"", seconds
+
+
+def _stored(keys: Keys, span: Span, now: int) -> Operation[tuple[bytes, dict[str, bytes]]]:
+    """The fields of a range, a few hundred a command, and the tally behind them."""
+    fields = ["completed", "failed", *(f"c{minute % COUNTED}" for minute in span.minutes)]
+    fields += [f"h{minute % DETAILED}" for minute in span.minutes if minute > now - DETAILED]
+    pages = [fields[at : at + PAGE] for at in range(0, len(fields), PAGE)]
+    commands: list[tuple[Argument, ...]] = [("HMGET", keys["metrics"], *page) for page in pages]
+    *values, tally = cast(
+        "list[list[bytes | None]]", (yield read(*commands, ("HGET", keys["meta"], "tally")))
+    )
+    flat = (value for page in values for value in page)
+    found = {name: value for name, value in zip(fields, flat, strict=True) if value is not None}
+    return cast("bytes | None", tally) or b"", found
+
+
+def _over(tally: bytes) -> list[tuple[int, int, int]]:
+    """All minutes of a tally, the running one first: minute, completed, failed."""
+    running = _COUNTS.match(tally)
+    if running is None:
+        return []
+    matches = [running, *_OVER.finditer(tally, running.end())]
+    return [(int(match[1]), int(match[2]), int(match[3])) for match in matches]
+
+
+def _minutes_of(tally: bytes) -> list[int]:
+    return [minute for minute, _, _ in _over(tally)]
+
+
+def _merge(
+    tally: bytes, found: Mapping[str, bytes]
+) -> tuple[dict[int, tuple[int, int]], tuple[int, int]]:
+    """Counts by minute, and the totals: what has been moved, and what has not."""
+    totals = [int(found.get(name, b"0")) for name in KINDS]
+    counts = dict[int, tuple[int, int]]()
+    stored = (_COUNTS.fullmatch(value) for name, value in found.items() if name[0] == "c" and name[1:].isdigit())
+    for match in stored:
+        if match is not None:
+            counts[int(match[1])] = (int(match[2]), int(match[3]))
+    for minute, completed, failed in _over(tally):
+        totals[0] += completed
+        totals[1] += failed
+        before = counts.get(minute, (0, 0))
+        counts[minute] = (before[0] + completed, before[1] + failed)
+    return counts, (totals[0], totals[1])
+
+
+def _latencies(span: Span, found: Mapping[str, bytes]) -> tuple[Latencies, Latencies]:
+    waits, runs = list[str](), list[str]()
+    for minute in span.minutes:
+        parts = found.get(f"h{minute % DETAILED}", b"").decode(errors="replace").split("|")
+        if len(parts) == 3 and parts[0] == str(minute):
+            waits.append(parts[1])
+            runs.append(parts[2])
+    return Latencies.of(_summed(waits)), Latencies.of(_summed(runs))
+
+
+def _summed(texts: Iterable[str]) -> dict[int, int]:
+    counts = dict[int, int]()
+    for bucket, count in _BUCKET.findall(" ".join(texts)):
+        number = int(bucket)
+        if number < BUCKETS:
+            counts[number] = counts.get(number, 0) + int(count)
+    return counts
+
+
+def bucket_text(counts: Mapping[int, int]) -> str:
+    """Write counts by bucket as measure.lua takes them."""
+    return " ".join(f"{bucket}:{count}" for bucket, count in counts.items())
