@@ -143,13 +143,19 @@ async def test_a_worker_tells_while_it_runs(
     assert (await queue.get_metrics("completed")).total == 6
 
 
-async def test_an_idle_worker_does_not_call(
-    queue: Queue, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+async def test_a_worker_that_did_nothing_does_not_call(
+    server: Server, url: str, prefix: str, make_proxy: MakeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(meter, "EVERY", 0.01)
-    async with queue.process(work):
-        await wait_until_async(lambda: redis_client.exists(queue.keys["hosts"]))
-    assert not redis_client.exists(queue.keys["metrics"])
+    proxy = make_proxy(server)
+    async with Queue("q", proxy.url, prefix=prefix) as queue:
+        call = proxy.drop_request("measure")
+        async with queue.process(work) as worker:
+            services = worker._running_services
+            assert services is not None
+            looked_at = services._meter._looked_at
+            await wait_until_async(lambda: services._meter._looked_at != looked_at)
+        assert not call.happened
 
 
 async def test_what_could_not_be_told_goes_with_the_next_call(

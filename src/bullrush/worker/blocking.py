@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from bullrush.errors import InvalidOption, JobNotInState
 from bullrush.events.blocking import Background, background, refuse_second, twin_of
-from bullrush.job import DataT
+from bullrush.job import DataT, JobBase
 from bullrush.options import Duration, duration_ms
 from bullrush.options.texts import check_int
 from bullrush.queue import Queue
@@ -24,7 +24,6 @@ from bullrush.worker.consumer import Consumer, Hands, ManualSink, consumer_setti
 if TYPE_CHECKING:
     from bullrush import sync
     from bullrush._core.exchange import Exchange
-    from bullrush._core.job import JobBase
     from bullrush.app import Bullrush, Connection
     from bullrush.worker.services import Services
 
@@ -206,10 +205,10 @@ class _Running:
         delivery = _Delivery()
         try:
             self._background.run(self._deliver(delivery, most, limit))
+            return delivery.jobs
         except BaseException:
             self._background.loop.call_soon_threadsafe(self._take_back, delivery)
             raise
-        return delivery.jobs
 
     async def _deliver(self, delivery: _Delivery, most: int, limit: float | None) -> None:
         delivery.jobs = await self._consumer._take(most, limit)

@@ -16,7 +16,7 @@ from bullrush.errors import (
     JobNotInState,
     UnrecoverableError,
 )
-from bullrush.job import DataT, Job
+from bullrush.job import DataT, Job, JobBase
 from bullrush.options import Duration, WorkerOptions, WorkerSettings, duration_ms, worker_settings
 from bullrush.options.texts import check_int
 from bullrush.queue import Queue
@@ -27,7 +27,6 @@ from bullrush.worker.worker import queue_of
 
 if TYPE_CHECKING:
     from bullrush._core.exchange import Exchange
-    from bullrush._core.job import JobBase
     from bullrush._core.protocol import DataProtocol
     from bullrush.app import Connection
 
