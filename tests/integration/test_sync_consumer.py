@@ -18,7 +18,7 @@ import pytest
 import bullrush
 from bullrush import CodecError, InvalidOption, InvalidOptionType, JobNotInState, NotConfigured, sync
 from bullrush.errors import ConnectionLost
-from bullrush.worker.blocking import _Running
+from bullrush.worker.blocking import _Delivery, _Running
 from tests.conftest import PrivateServer
 from tests.waiting import wait_until
 
@@ -300,6 +300,21 @@ def test_an_interrupted_fetch_loses_nothing(queue: sync.Queue) -> None:
         consumer.flush()
     assert interrupted
     assert counts(queue) == (0, 0, 60, 0)
+
+
+def test_what_comes_for_a_fetch_that_is_gone_comes_with_the_next(queue: sync.Queue) -> None:
+    """The interrupt came before its fetch had begun on the loop."""
+    with sync.Consumer(queue) as consumer:
+        running, gone = consumer._running, _Delivery()
+        assert running is not None
+        running._background.loop.call_soon_threadsafe(running._take_back, gone)
+        queue.add("order", 1)
+        running._background.run(running._deliver(gone, 1, 10.0))
+        assert gone.jobs == []
+        (job,) = fetch(consumer)
+        assert job.data == 1
+        job.complete()
+    assert counts(queue) == (0, 0, 1, 0)
 
 
 # Use.
