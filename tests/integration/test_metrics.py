@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from bullrush import InvalidOption, InvalidOptionType, Job, Latencies, Metrics, Queue, UnrecoverableError, sync
+from bullrush.operations.metrics import PER_MINUTE
 from bullrush.worker import meter
 from tests.conftest import MakeProxy
 from tests.servers import Server
@@ -79,7 +80,8 @@ def minute_of(redis_client: redis.Redis) -> int:
 async def test_a_range_is_read_from_tally_and_ring_alike(queue: Queue, redis_client: redis.Redis) -> None:
     await queue.add("good")
     now = minute_of(redis_client)
-    redis_client.hset(queue.keys["meta"], "tally", f"{now} 1 0 {now - 1}:2:5 {now - 4}:3:0")
+    tally = {"completed": now * PER_MINUTE + 1, "past": f"c{now - 1}:2 f{now - 1}:5 c{now - 4}:3"}
+    redis_client.hset(queue.keys["meta"], mapping=tally)
     ring = {f"c{(now - 5) % 10080}": f"{now - 5} 4 0", f"c{(now - 6) % 10080}": f"{now - 6 - 10080} 100 100"}
     ring |= {f"h{(now - 5) % 1440}": f"{now - 5}|5:2|40:1", f"h{(now - 6) % 1440}": f"{now - 6 - 1440}|5:9|5:9"}
     redis_client.hset(queue.keys["metrics"], mapping={**ring, "completed": 1004, "failed": 100})
@@ -121,7 +123,7 @@ async def test_what_others_wrote_into_the_ring_hurts_nobody(queue: Queue, redis_
     now = minute_of(redis_client)
     broken = {f"c{now % 10080}": b"\xff", f"h{now % 1440}": f"{now}|99999:1 x 5:2|" + "9" * 400}
     redis_client.hset(queue.keys["metrics"], mapping=broken)
-    redis_client.hset(queue.keys["meta"], "tally", "nonsense")
+    redis_client.hset(queue.keys["meta"], mapping={"completed": "x", "failed": "-1", "past": "nonsense c1"})
     metrics = await queue.get_metrics("completed", start=(now - 1) * MINUTE)
     assert summed(metrics) == 0
     assert metrics.wait.count == 2

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MetricKind: TypeAlias = Literal["completed", "failed"]
 KINDS: Final = ("completed", "failed")
+# What meta has of minutes that were not moved yet: a number for each kind, and the past.
+_Tally: TypeAlias = "list[bytes | None]"
 
 MINUTE: Final = 60_000
 # For how many minutes counts are kept, and for how many of these the latencies as well: see measure.lua.
@@ -29,8 +31,12 @@ RETRIES: Final = 20
 BUCKETS: Final = 1018
 SHOWN: Final = 60
 
+# A running minute in meta is minute * PER_MINUTE + count.
+PER_MINUTE: Final = 2**26
+
 _COUNTS: Final = re.compile(rb"(\d{1,15}) (\d{1,15}) (\d{1,15})")
-_OVER: Final = re.compile(rb"(\d{1,15}):(\d{1,15}):(\d{1,15})")
+_PAST: Final = re.compile(rb"([cf])(\d{1,15}):(\d{1,15})")
+_NUMBER: Final = re.compile(rb"\d{1,18}")
 _BUCKET: Final = re.compile(r"(\d{1,15}):(\d{1,15})")
 
 
@@ -140,8 +146,8 @@ def read_metrics(
     found = dict[str, bytes]()
     for _ in range(RETRIES):
         tally, seconds = yield from _tally_and_time(keys)
-        span = _span(wanted, int(seconds) // 60)
-        after, found = yield from _stored(keys, span, int(seconds) // 60)
+        span = _span(wanted, seconds // 60)
+        after, found = yield from _stored(keys, span, seconds // 60)
         counts, totals = _merge(tally, found)
         # A minute that was moved in between would be seen twice, or not at all.
         if _minutes_of(tally) == _minutes_of(after):
@@ -170,55 +176,59 @@ def _span(wanted: tuple[int | None, int | None], now: int) -> Span:
     return Span(max(first, now - COUNTED + 1), last)
 
 
-def _tally_and_time(keys: Keys) -> Operation[tuple[bytes, bytes]]:
-    replies = yield read(("HGET", keys["meta"], "tally"), ("TIME",))
-    tally, (seconds, _) = cast("tuple[bytes | None, list[bytes]]", replies)
-    return tally or b"", seconds
+def _tally_and_time(keys: Keys) -> Operation[tuple[_Tally, int]]:
+    replies = yield read(_tally_command(keys), ("TIME",))
+    tally, (seconds, _) = cast("tuple[_Tally, list[bytes]]", replies)
+    return tally, int(seconds)
 
 
-def _stored(keys: Keys, span: Span, now: int) -> Operation[tuple[bytes, dict[str, bytes]]]:
+def _tally_command(keys: Keys) -> tuple[Argument, ...]:
+    return ("HMGET", keys["meta"], *KINDS, "past")
+
+
+def _stored(keys: Keys, span: Span, now: int) -> Operation[tuple[_Tally, dict[str, bytes]]]:
     """The fields of a range, a few hundred a command, and the tally behind them."""
     fields = ["completed", "failed", *(f"c{minute % COUNTED}" for minute in span.minutes)]
     fields += [f"h{minute % DETAILED}" for minute in span.minutes if minute > now - DETAILED]
     pages = [fields[at : at + PAGE] for at in range(0, len(fields), PAGE)]
     commands: list[tuple[Argument, ...]] = [("HMGET", keys["metrics"], *page) for page in pages]
-    *values, tally = cast(
-        "list[list[bytes | None]]", (yield read(*commands, ("HGET", keys["meta"], "tally")))
-    )
+    *values, tally = cast("list[list[bytes | None]]", (yield read(*commands, _tally_command(keys))))
     flat = (value for page in values for value in page)
     found = {name: value for name, value in zip(fields, flat, strict=True) if value is not None}
-    return cast("bytes | None", tally) or b"", found
+    return tally, found
 
 
-def _over(tally: bytes) -> list[tuple[int, int, int]]:
-    """All minutes of a tally, the running one first: minute, completed, failed."""
-    running = _COUNTS.match(tally)
-    if running is None:
-        return []
-    matches = [running, *_OVER.finditer(tally, running.end())]
-    return [(int(match[1]), int(match[2]), int(match[3])) for match in matches]
+def _pending(tally: _Tally) -> list[tuple[int, int, int]]:
+    """What has not been moved, the running minutes first: minute, place of the kind, count."""
+    *running, past = tally
+    found = list[tuple[int, int, int]]()
+    for place, number in enumerate(running):
+        if number is not None and _NUMBER.fullmatch(number):
+            minute, count = divmod(int(number), PER_MINUTE)
+            found.append((minute, place, count))
+    for match in _PAST.finditer(past or b""):
+        found.append((int(match[2]), b"cf".index(match[1]), int(match[3])))
+    return found
 
 
-def _minutes_of(tally: bytes) -> list[int]:
-    return [minute for minute, _, _ in _over(tally)]
+def _minutes_of(tally: _Tally) -> list[tuple[int, int]]:
+    return [(minute, place) for minute, place, _ in _pending(tally)]
 
 
 def _merge(
-    tally: bytes, found: Mapping[str, bytes]
+    tally: _Tally, found: Mapping[str, bytes]
 ) -> tuple[dict[int, tuple[int, int]], tuple[int, int]]:
     """Counts by minute, and the totals: what has been moved, and what has not."""
     totals = [int(found.get(name, b"0")) for name in KINDS]
-    counts = dict[int, tuple[int, int]]()
-    stored = (_COUNTS.fullmatch(value) for name, value in found.items() if name[0] == "c" and name[1:].isdigit())
-    for match in stored:
+    counts = dict[int, list[int]]()
+    for name, value in found.items():
+        match = _COUNTS.fullmatch(value) if name[0] == "c" and name not in KINDS else None
         if match is not None:
-            counts[int(match[1])] = (int(match[2]), int(match[3]))
-    for minute, completed, failed in _over(tally):
-        totals[0] += completed
-        totals[1] += failed
-        before = counts.get(minute, (0, 0))
-        counts[minute] = (before[0] + completed, before[1] + failed)
-    return counts, (totals[0], totals[1])
+            counts[int(match[1])] = [int(match[2]), int(match[3])]
+    for minute, place, count in _pending(tally):
+        totals[place] += count
+        counts.setdefault(minute, [0, 0])[place] += count
+    return {minute: (both[0], both[1]) for minute, both in counts.items()}, (totals[0], totals[1])
 
 
 def _latencies(span: Span, found: Mapping[str, bytes]) -> tuple[Latencies, Latencies]:
