@@ -123,7 +123,9 @@ async def test_closing_ends_those_who_wait(queue: Queue) -> None:
     async with consumer:
         waiting = asyncio.create_task(consumer.fetch())
         iterating = asyncio.create_task(_all_of(consumer))
-        await wait_until_async(lambda: consumer._hands is not None and len(consumer._hands._arrived._waiters) == 2)
+        await wait_until_async(
+            lambda: consumer._hands is not None and len(consumer._hands._arrived._waiters) == 2
+        )
     assert await asyncio.wait_for(waiting, 10) == []
     assert await asyncio.wait_for(iterating, 10) == []
     assert await _all_of(consumer) == []

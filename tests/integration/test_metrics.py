@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 import redis
 
-from bullrush import InvalidOption, InvalidOptionType, Job, Latencies, Metrics, Queue, UnrecoverableError, sync
+from bullrush import (
+    InvalidOption,
+    InvalidOptionType,
+    Job,
+    Latencies,
+    Metrics,
+    Queue,
+    UnrecoverableError,
+    sync,
+)
 from bullrush.operations.metrics import PER_MINUTE
 from bullrush.worker import meter
 from tests.conftest import MakeProxy
@@ -58,7 +68,7 @@ async def test_without_a_range_it_is_the_last_hour_and_no_minute_is_missing(queu
     assert (metrics.total, metrics.wait, metrics.run) == (0, Latencies(), Latencies())
     minutes = [point.at for point in metrics.points]
     assert len(minutes) == 60
-    assert [b - a for a, b in zip(minutes, minutes[1:], strict=False)] == [MINUTE] * 59
+    assert [b - a for a, b in pairwise(minutes)] == [MINUTE] * 59
     assert minutes[-1] % MINUTE == 0
     assert {point.count for point in metrics.points} == {0}
 
@@ -83,7 +93,10 @@ async def test_a_range_is_read_from_tally_and_ring_alike(queue: Queue, redis_cli
     tally = {"completed": now * PER_MINUTE + 1, "past": f"c{now - 1}:2 f{now - 1}:5 c{now - 4}:3"}
     redis_client.hset(queue.keys["meta"], mapping=tally)
     ring = {f"c{(now - 5) % 10080}": f"{now - 5} 4 0", f"c{(now - 6) % 10080}": f"{now - 6 - 10080} 100 100"}
-    ring |= {f"h{(now - 5) % 1440}": f"{now - 5}|5:2|40:1", f"h{(now - 6) % 1440}": f"{now - 6 - 1440}|5:9|5:9"}
+    ring |= {
+        f"h{(now - 5) % 1440}": f"{now - 5}|5:2|40:1",
+        f"h{(now - 6) % 1440}": f"{now - 6 - 1440}|5:9|5:9",
+    }
     redis_client.hset(queue.keys["metrics"], mapping={**ring, "completed": 1004, "failed": 100})
     start = (now - 6) * MINUTE + 12_345
     metrics = await queue.get_metrics("completed", start=start, end=datetime.fromtimestamp(now * 60, UTC))
@@ -115,7 +128,7 @@ async def test_what_cannot_be_asked_for_is_refused(queue: Queue) -> None:
     with pytest.raises(InvalidOptionType, match="start"):
         await queue.get_metrics("failed", start="1h")  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="time zone"):
-        await queue.get_metrics("failed", end=datetime(2026, 1, 1))  # noqa: DTZ001
+        await queue.get_metrics("failed", end=datetime(2026, 1, 1))
 
 
 async def test_what_others_wrote_into_the_ring_hurts_nobody(queue: Queue, redis_client: redis.Redis) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -74,7 +75,7 @@ def test_buckets_follow_each_other_without_a_hole() -> None:
     edges = [Histogram.bounds(bucket) for bucket in range(BUCKETS)]
     assert edges[0][0] == 0
     assert edges[-1][1] == LARGEST
-    assert all(low == before + 1 for (_, before), (low, _) in zip(edges, edges[1:], strict=False))
+    assert all(low == before + 1 for (_, before), (low, _) in pairwise(edges))
     for bucket in (-1, BUCKETS):
         with pytest.raises(ValueError, match="no bucket"):
             Histogram.bounds(bucket)

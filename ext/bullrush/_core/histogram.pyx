@@ -93,7 +93,7 @@ cdef class Histogram:
 
     @staticmethod
     def bounds(int bucket):
-        """Return the smallest and the largest value that fall into a bucket; ValueError where there is none."""
+        """Return the smallest and the largest value of a bucket; ValueError where there is none."""
         if not 0 <= bucket < BUCKETS:
             raise ValueError(f"there is no bucket {bucket}")
         return lowest(bucket), LARGEST if bucket == BUCKETS - 1 else lowest(bucket + 1) - 1

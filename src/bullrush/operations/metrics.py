@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import ceil
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
@@ -98,14 +99,10 @@ class Metrics:
     run: Latencies
 
 
-def _ranked(buckets: Iterable[tuple[int, int]], rank: int) -> int:
+def _ranked(buckets: Sequence[tuple[int, int]], rank: int) -> int:
     """The bucket of a place in order, 1 the shortest."""
-    bucket = 0
-    for bucket, count in buckets:
-        rank -= count
-        if rank <= 0:
-            break
-    return bucket
+    upto = accumulate(count for _, count in buckets)
+    return next(bucket for (bucket, _), below in zip(buckets, upto, strict=True) if below >= rank)
 
 
 def _middle(bucket: int) -> float:
@@ -136,9 +133,7 @@ def check_kind(kind: str) -> None:
         raise InvalidOption(f"kind={kind!r} is none of {', '.join(map(repr, KINDS))}")
 
 
-def read_metrics(
-    keys: Keys, kind: MetricKind, start: Time | None, end: Time | None
-) -> Operation[Metrics]:
+def read_metrics(keys: Keys, kind: MetricKind, start: Time | None, end: Time | None) -> Operation[Metrics]:
     """Read the metrics of a range; without ends the last 60 minutes."""
     check_kind(kind)
     wanted = _bounds(start, end)
@@ -153,9 +148,7 @@ def read_metrics(
         if _minutes_of(tally) == _minutes_of(after):
             break
     place = KINDS.index(kind)
-    points = tuple(
-        MetricPoint(minute * MINUTE, counts.get(minute, (0, 0))[place]) for minute in span.minutes
-    )
+    points = tuple(MetricPoint(minute * MINUTE, counts.get(minute, (0, 0))[place]) for minute in span.minutes)
     wait, run = _latencies(span, found)
     return Metrics(kind, totals[place], points, wait, run)
 
@@ -215,9 +208,7 @@ def _minutes_of(tally: _Tally) -> list[tuple[int, int]]:
     return [(minute, place) for minute, place, _ in _pending(tally)]
 
 
-def _merge(
-    tally: _Tally, found: Mapping[str, bytes]
-) -> tuple[dict[int, tuple[int, int]], tuple[int, int]]:
+def _merge(tally: _Tally, found: Mapping[str, bytes]) -> tuple[dict[int, tuple[int, int]], tuple[int, int]]:
     """Counts by minute, and the totals: what has been moved, and what has not."""
     totals = [int(found.get(name, b"0")) for name in KINDS]
     counts = dict[int, list[int]]()

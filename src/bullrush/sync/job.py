@@ -73,7 +73,7 @@ class Job(JobBase[DataT, ResultT]):
         """Yield what happens to this job from now on, up to the event that ends it.
 
         That is Completed, Failed or Removed. Ends at once when the job has finished already or is gone. Where
-        the queue publishes no such event (mode "off"), or it was lost in a gap, the end is noticed within 10 s.
+        the queue publishes no such event (mode "off"), or it was lost in a gap, it ends within 10 s of that.
         One reader per queue and process serves all iterations.
         """
         from bullrush.events.kinds import Completed, Failed, Removed

@@ -196,8 +196,8 @@ class _Running:
         """Refuse to work for a forked child."""
         if self._pid != os.getpid():
             raise InvalidOption(
-                f"the consumer of queue {self._consumer.queue.name!r} belongs to the process that entered it; make another "
-                "one after a fork"
+                f"the consumer of queue {self._consumer.queue.name!r} belongs to the process that entered "
+                "it; make another one after a fork"
             )
 
     def fetch(self, most: int, limit: float | None) -> list[JobBase]:

@@ -90,7 +90,10 @@ class Consumer(Generic[DataT]):
         await self.close()
 
     async def close(self) -> None:
-        """Send what is settled, give back the rest, and leave. A fetch that waits ends, with an empty list."""
+        """Send what is settled, give back the rest, and leave.
+
+        A fetch that waits ends, with an empty list.
+        """
         services, self._services = self._services, None
         hands, self._hands = self._hands, None
         self._closed = True
@@ -325,6 +328,7 @@ def failure_of(error: object, retry: bool) -> BaseException:
         failure = error
     else:
         raise InvalidOptionType(
-            f"error is {error!r} ({type(error).__name__}); it must be an exception or a text: nothing was settled"
+            f"error is {error!r} ({type(error).__name__}); it must be an exception or a text: "
+            "nothing was settled"
         )
     return failure if retry else UnrecoverableError(str(failure)).with_traceback(failure.__traceback__)
