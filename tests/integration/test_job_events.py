@@ -85,13 +85,16 @@ async def test_a_job_that_is_removed(queue: Queue) -> None:
     assert [type(event) for event in await ended(follower.task)] == [Removed]
 
 
-async def test_a_job_that_has_ended_or_is_gone_has_nothing_to_tell(queue: Queue) -> None:
+async def test_a_job_that_has_ended_or_is_gone_has_nothing_to_tell(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_module, "EVENTS_LOOK", 3_600)
     job = await queue.add("good")
     async with queue.process(work) as worker:
         await worker.wait_idle(timeout="10s")
-    assert [event async for event in job.events()] == []
+    assert await ended(Follower(job).task) == []
     await job.remove()
-    assert [event async for event in job.events()] == []
+    assert await ended(Follower(job).task) == []
 
 
 async def test_an_end_that_no_event_tells_is_noticed(
