@@ -65,6 +65,8 @@ from bullrush.events import (
     WaitingChildren,
 )
 from bullrush.job import Job, JobBase
+from bullrush.operations.metrics import Latencies, MetricPoint, Metrics
+from bullrush.operations.workers import WorkerInfo
 from bullrush.options import (
     Backoff,
     Batch,
@@ -101,6 +103,9 @@ __all__ += [
     "RateLimit",
     "Recycle",
 ]
+
+# What a queue tells of itself.
+__all__ += ["Latencies", "MetricPoint", "Metrics", "WorkerInfo"]
 
 # Types for annotations.
 __all__ += [

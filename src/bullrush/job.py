@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
+import time
+from collections.abc import AsyncIterator, Awaitable, Generator
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from typing_extensions import TypeVar
@@ -24,12 +25,16 @@ from bullrush.options.texts import check_bool, check_int
 
 if TYPE_CHECKING:
     from bullrush.operations.change import Refusal
+    from bullrush.events.kinds import Event
     from bullrush.operations.jobs import Snapshot
     from bullrush.options import Duration, State, Time
     from bullrush.queue import Queue
 
 DataT = TypeVar("DataT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
+
+# How often, in s, whoever follows a job looks whether it has ended unheard.
+EVENTS_LOOK = 5
 
 
 class _Done:  # asyncio only
@@ -254,6 +259,31 @@ class Job(JobBase[DataT, ResultT]):
             check_refusal(self, "get other data", "there", "unknown")
         else:
             self._rewrite(record)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield what happens to this job from now on, up to the event that ends it.
+
+        That is Completed, Failed or Removed. Ends at once when the job has finished already or is gone. Where
+        the queue publishes no such event (mode "off"), or it was lost in a gap, it ends within 10 s of that.
+        One reader per queue and process serves all iterations.
+        """
+        from bullrush.events.kinds import Completed, Failed, Removed
+
+        if await self._has_ended():
+            return
+        async with self._queue.events() as events:
+            ended, look_at = False, 0.0
+            while not ended or time.monotonic() < look_at:
+                if time.monotonic() >= look_at:
+                    ended, look_at = await self._has_ended(), time.monotonic() + EVENTS_LOOK
+                event = await events.get(f"{EVENTS_LOOK}s")
+                if getattr(event, "job_id", None) == self.id and event is not None:
+                    yield event
+                    if isinstance(event, Completed | Failed | Removed):
+                        return
+
+    async def _has_ended(self) -> bool:
+        return await self.get_state() in ("completed", "failed", "unknown")
 
     async def cancel(
         self, reason: str | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from bullrush import Consumer, InvalidOption, JobNotInState, Queue
+from bullrush import CodecError, Consumer, InvalidOption, InvalidOptionType, Job, JobNotInState, Queue
 from tests.waiting import wait_until_async
 
 
@@ -88,6 +89,52 @@ async def test_a_job_is_settled_once(queue: Queue) -> None:
         job.complete(1)
         with pytest.raises(JobNotInState, match="settled already"):
             job.fail("late")
+
+
+async def test_what_cannot_be_stored_settles_nothing(queue: Queue) -> None:
+    await queue.add("order")
+    async with Consumer(queue) as consumer:
+        (job,) = await consumer.fetch(timeout="5s")
+        with pytest.raises(CodecError, match="returnvalue"):
+            job.complete(object())
+        with pytest.raises(InvalidOptionType, match="nothing was settled"):
+            job.fail(5)  # type: ignore[arg-type]
+        job.complete(1)
+        await consumer.flush()
+    assert await counts(queue) == (0, 0, 1, 0)
+
+
+async def test_a_fetch_that_is_cancelled_loses_nothing(queue: Queue) -> None:
+    async with Consumer(queue) as consumer:
+        for n in range(30):
+            waiting = asyncio.create_task(consumer.fetch())
+            await queue.add("order", n)
+            waiting.cancel()
+            (taken,) = await asyncio.gather(waiting, return_exceptions=True)
+            jobs = taken if isinstance(taken, list) else await consumer.fetch(timeout="10s")
+            assert [job.data for job in jobs] == [n]
+            jobs[0].complete()
+        await consumer.flush()
+    assert await counts(queue) == (0, 0, 30, 0)
+
+
+async def test_closing_ends_those_who_wait(queue: Queue) -> None:
+    consumer = Consumer(queue)
+    async with consumer:
+        waiting = asyncio.create_task(consumer.fetch())
+        iterating = asyncio.create_task(_all_of(consumer))
+        await wait_until_async(
+            lambda: consumer._hands is not None and len(consumer._hands._arrived._waiters) == 2
+        )
+    assert await asyncio.wait_for(waiting, 10) == []
+    assert await asyncio.wait_for(iterating, 10) == []
+    assert await _all_of(consumer) == []
+    with pytest.raises(InvalidOption, match="async with"):
+        await consumer.fetch()
+
+
+async def _all_of(consumer: Consumer) -> list[Job]:
+    return [job async for job in consumer]
 
 
 async def test_a_handlers_job_is_not_settled_by_hand(queue: Queue) -> None:

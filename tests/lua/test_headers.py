@@ -84,6 +84,7 @@ def whole_life(queue: ScriptQueue) -> None:
     queue.exchange(
         completed=[("1", b"o")], others=[("f", "2", b"o", 5, -1), ("r", "3", "1 0 0 0", 0, b"o")], look=1
     )
+    queue.run("measure", "285:1", "5:2")
     queue.run("renew", NUMBER, 30_000)
     queue.run("listen", 1_000)
     queue.run("state", "1", held=queue.held)

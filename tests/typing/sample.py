@@ -31,6 +31,7 @@ from bullrush import (
     JobRef,
     JobSpec,
     Keep,
+    Metrics,
     Queue,
     QueueEvents,
     RateLimitError,
@@ -39,6 +40,7 @@ from bullrush import (
     State,
     UnrecoverableError,
     Worker,
+    WorkerInfo,
     WorkerOptions,
     sync,
 )
@@ -115,6 +117,25 @@ async def inspect(queue: Queue[Email, Receipt]) -> None:
         print((await found.refresh()).failed_reason, await found.remove())
     await queue.pause()
     await queue.obliterate(force=True)
+
+
+async def look(queue: Queue[Email, Receipt], job: Job[Email, Receipt]) -> None:
+    metrics = await queue.get_metrics("completed", start=datetime.now(UTC) - timedelta(hours=2))
+    assert_type(metrics, Metrics)
+    print(metrics.total, [point.at for point in metrics.points], metrics.wait.merge(metrics.run).p99)
+    for worker in await queue.get_workers():
+        assert_type(worker, WorkerInfo)
+        print(worker.number, worker.jobs[:1], worker.alive)
+    async for event in job.events():
+        assert_type(event, Event)
+
+
+def settle_by_hand(queue: sync.Queue[Email, Receipt]) -> None:
+    with sync.Consumer[Email](queue, prefetch=5, lease="10s") as consumer:
+        for job in consumer:
+            job.complete(job.data["subject"])
+        assert_type(consumer.fetch(3, timeout="1s"), list[sync.Job[Email]])
+        consumer.flush()
 
 
 async def send(job: Job[Email, Receipt]) -> Receipt:

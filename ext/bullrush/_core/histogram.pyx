@@ -86,6 +86,18 @@ cdef class Histogram:
         self.max = 0
         self.total = 0.0
 
+    def used(self):
+        """Return how many were counted in each bucket in use, by its number."""
+        cdef int bucket
+        return {bucket: self.counts[bucket] for bucket in range(BUCKETS) if self.counts[bucket]}
+
+    @staticmethod
+    def bounds(int bucket):
+        """Return the smallest and the largest value of a bucket; ValueError where there is none."""
+        if not 0 <= bucket < BUCKETS:
+            raise ValueError(f"there is no bucket {bucket}")
+        return lowest(bucket), LARGEST if bucket == BUCKETS - 1 else lowest(bucket + 1) - 1
+
     def to_bytes(self):
         """Save it: MessagePack of sum, max, and bucket and count of every bucket in use."""
         cdef int bucket

@@ -19,6 +19,11 @@ cdef enum:
     CLOSED = 128
 
 
+cdef class Packed:
+    """A return value that was packed before its job is settled."""
+    cdef bytes value
+
+
 cdef class ExchangeCall(Call):
     """One exchange: the outcomes it carries, and what it asks for."""
     cdef bytes completed

@@ -27,6 +27,10 @@ cdef enum:
 NO_ATTEMPTS = b"0 0 0 0"
 
 
+cdef class Packed:
+    """A return value that was packed before its job is settled."""
+
+
 cdef class ExchangeCall(Call):
     """One exchange: the outcomes it carries, and what it asks for."""
 
@@ -122,7 +126,7 @@ cdef class Outcomes(Session):
         if job.session is not self.number:
             return
         if value is not None:
-            packed = self._packed(value)
+            packed = (<Packed>value).value if type(value) is Packed else self._packed(value)
             raw, length = <const unsigned char*>PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed)
         if not job.bare():
             self._complete_other(job, raw[:length], finished_ns)
@@ -138,6 +142,15 @@ cdef class Outcomes(Session):
         self._publish_value(job, raw, length)
         if self._completed_count + OTHER_WEIGHT * self._others_count >= CALL_WEIGHT or into.size > CALL_BYTES:
             self._seal()
+
+    def pack(self, value):
+        """Pack a return value now, in whatever thread, for `complete_with`; raises what that would."""
+        cdef Packed packed
+        if value is None:
+            return None
+        packed = Packed.__new__(Packed)
+        packed.value = self._packed(value)
+        return packed
 
     cdef bytes _packed(self, object value):
         cdef object codec = self._owner.codec

@@ -30,6 +30,13 @@ class Histogram:
     def reset(self) -> None:
         """Forget everything."""
 
+    def used(self) -> dict[int, int]:
+        """How many were counted in each bucket in use, by its number."""
+
+    @staticmethod
+    def bounds(bucket: int) -> tuple[int, int]:
+        """The smallest and the largest value that fall into a bucket; ValueError where there is none."""
+
     def to_bytes(self) -> bytes:
         """Save it; only buckets in use take room."""
 

@@ -46,8 +46,11 @@ class Background:
         self._thread = threading.Thread(target=self.loop.run_forever, name="bullrush events", daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, ReturnT]) -> ReturnT:
-        """Run a coroutine there and return what it returns; an interrupt of this thread cancels it."""
+    def run(self, work: Coroutine[Any, Any, ReturnT], *, to_end: bool = False) -> ReturnT:
+        """Run a coroutine there and return what it returns.
+
+        An interrupt of this thread cancels it; with `to_end` it goes on alone.
+        """
         if threading.current_thread() is self._thread:
             work.close()
             raise InvalidOption(
@@ -57,7 +60,8 @@ class Background:
         try:
             return future.result()
         except BaseException:
-            future.cancel()
+            if not to_end:
+                future.cancel()
             raise
 
     def stop(self) -> None:
@@ -99,8 +103,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_process.forget)
 
 
-def _twin(app: Bullrush) -> Bullrush:
-    """The same server for the loop of the thread: the connections of `app` itself belong to others."""
+def background() -> Background:
+    """Return the thread of this process, started at the first use."""
+    return _process.background
+
+
+def twin_of(app: Bullrush) -> Bullrush:
+    """Return an app for the loop of the thread: the connections of `app` itself belong to others."""
     timeout = int(app.request_timeout * 1000)
     twin = Bullrush(app._connection, prefix=app.prefix, codec=app.codec, request_timeout=timeout)
     twin._address = app.address
@@ -119,7 +128,7 @@ class SyncResults:
     def _results(self) -> Results:
         if self._made is None or self._pid != os.getpid():
             self._pid = os.getpid()
-            self._made = Results(Queue(self._queue.name, _twin(self._queue.app)))
+            self._made = Results(Queue(self._queue.name, twin_of(self._queue.app)))
         return self._made
 
     def wait(self, job: JobBase[Any, Any], limit: float | None) -> object:
@@ -198,12 +207,12 @@ class SyncQueueEvents:
         self._thread_name = f"bullrush listeners {id(self)}"
         self._twin: Bullrush | None = None
         if not isinstance(queue, str):
-            _refuse_second(queue.name, connection, prefix)
-            self._twin = _twin(queue.app)
+            refuse_second(queue.name, connection, prefix)
+            self._twin = twin_of(queue.app)
             twin_queue: str | Queue[Any, Any] = Queue(queue.name, self._twin)
             self._events = QueueEvents(twin_queue, kinds=kinds, after=after)
         elif isinstance(connection, Bullrush):
-            self._twin = _twin(connection)
+            self._twin = twin_of(connection)
             self._events = QueueEvents(queue, self._twin, prefix=prefix, kinds=kinds, after=after)
         else:
             self._events = QueueEvents(queue, connection, prefix=prefix, kinds=kinds, after=after)
@@ -294,7 +303,8 @@ class SyncQueueEvents:
         return listener
 
 
-def _refuse_second(name: str, connection: Connection, prefix: str | None) -> None:
+def refuse_second(name: str, connection: Connection, prefix: str | None) -> None:
+    """Refuse a connection or prefix beside a queue, which brings its own."""
     for option, value in (("connection", connection), ("prefix", prefix)):
         if value is not None:
             raise InvalidOption(f"{option}={value!r}: queue {name!r} has one already; leave it out")

@@ -13,6 +13,7 @@ from bullrush.errors import InvalidOption, InvalidOptionType
 from bullrush.events.cursor import check_event_id
 from bullrush.events.feed import Feed
 from bullrush.events.kinds import EVENT_KINDS, Event
+from bullrush.options import Duration, duration_ms
 from bullrush.queue import Queue
 
 if TYPE_CHECKING:
@@ -117,6 +118,16 @@ class QueueEvents:
         if event is None:
             raise StopAsyncIteration
         return event
+
+    async def get(self, timeout: Duration | None = None) -> Event | None:
+        """Wait for the next event, at most `timeout`; None when none came, or these events were closed."""
+        self.__aiter__()
+        limit = None if timeout is None else duration_ms(timeout, "timeout") / 1000
+        try:
+            async with asyncio.timeout(limit):
+                return await self._opened().next()
+        except TimeoutError:
+            return None
 
     async def next_events(self, most: int) -> list[Event]:
         """Wait for at least one event and return up to `most`; none: closed."""

@@ -7,5 +7,6 @@ with Queue("emails", "redis://localhost") as queue:
 from bullrush.events.blocking import SyncQueueEvents as QueueEvents
 from bullrush.sync.job import Job
 from bullrush.sync.queue import Queue
+from bullrush.worker.blocking import SyncConsumer as Consumer
 
-__all__ = ["Job", "Queue", "QueueEvents"]
+__all__ = ["Consumer", "Job", "Queue", "QueueEvents"]

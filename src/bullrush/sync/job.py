@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, Self, cast
 
 from bullrush._core.job import JobBase as JobBase
 from bullrush.errors import JobNotFound
 from bullrush.job import (
+    EVENTS_LOOK,
     DataT,
     ResultT,
     check_refusal,
@@ -22,6 +25,7 @@ from bullrush.options.jobs import MAX_PRIORITY
 from bullrush.options.texts import check_bool, check_int
 
 if TYPE_CHECKING:
+    from bullrush.events.kinds import Event
     from bullrush.options import Duration, State, Time
     from bullrush.sync.queue import Queue
 
@@ -135,6 +139,31 @@ class Job(JobBase[DataT, ResultT]):
             check_refusal(self, "get other data", "there", "unknown")
         else:
             self._rewrite(record)
+
+    def events(self) -> Iterator[Event]:
+        """Yield what happens to this job from now on, up to the event that ends it.
+
+        That is Completed, Failed or Removed. Ends at once when the job has finished already or is gone. Where
+        the queue publishes no such event (mode "off"), or it was lost in a gap, it ends within 10 s of that.
+        One reader per queue and process serves all iterations.
+        """
+        from bullrush.events.kinds import Completed, Failed, Removed
+
+        if self._has_ended():
+            return
+        with self._queue.events() as events:
+            ended, look_at = False, 0.0
+            while not ended or time.monotonic() < look_at:
+                if time.monotonic() >= look_at:
+                    ended, look_at = self._has_ended(), time.monotonic() + EVENTS_LOOK
+                event = events.get(f"{EVENTS_LOOK}s")
+                if getattr(event, "job_id", None) == self.id and event is not None:
+                    yield event
+                    if isinstance(event, Completed | Failed | Removed):
+                        return
+
+    def _has_ended(self) -> bool:
+        return self.get_state() in ("completed", "failed", "unknown")
 
     def cancel(self, reason: str | None = None) -> Literal["removed", "signalled", "finished", "unknown"]:
         """Cancel the job: remove it, or tell the worker that runs it to stop; see `Queue.cancel`."""

@@ -27,6 +27,8 @@ from bullrush.errors import (
 from bullrush.job import DataT, ResultT, encode_line, load_snapshot
 from bullrush.keys import Keys
 from bullrush.operations import change, control, jobs, limits, manage, notes
+from bullrush.operations.metrics import Metrics, read_metrics
+from bullrush.operations.workers import WorkerInfo, count_workers, list_workers
 from bullrush.options import (
     DEFAULT_SETTINGS,
     EVENTS_MODES,
@@ -377,6 +379,34 @@ class Queue(Generic[DataT, ResultT]):
     def get_job_logs(self, job_id: str, start: int = 0, end: int = -1) -> tuple[list[str], int]:
         """Return a job's log lines between two positions, the end included, and how many there are in all."""
         return self._port.run(control.get_logs(self.keys, job_id, start, end))
+
+    def get_workers(self) -> list[WorkerInfo]:
+        """Return the workers of this queue, the oldest first: who they are, and what they hold.
+
+        One that died is among them, with `alive` False, until its jobs were taken over. At most 1,000 ids of
+        jobs are returned for each.
+        """
+        return self._port.run(list_workers(self.keys))
+
+    def get_workers_count(self) -> int:
+        """Count what `get_workers` returns."""
+        return self._port.run(count_workers(self.keys))
+
+    def get_metrics(
+        self,
+        kind: Literal["completed", "failed"],
+        *,
+        start: Time | None = None,
+        end: Time | None = None,
+    ) -> Metrics:
+        """Return how many jobs completed or failed, minute by minute, and how long jobs waited and ran.
+
+        From the minute of `start` to that of `end`, both included, by the server's clock: without `end` up to
+        now, without `start` the 60 minutes up to `end`. Counts are kept for 7 days, latencies for one; what
+        lies outside, or in the future, is left out. `total` counts since the queue began. Raises
+        InvalidOption for another kind, and for a start after the end.
+        """
+        return self._port.run(read_metrics(self.keys, kind, start, end))
 
     # Control.
 

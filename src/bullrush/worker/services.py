@@ -25,6 +25,7 @@ from bullrush.operations.requests import Argument, read, script_frame
 from bullrush.options import Keep, WorkerSettings
 from bullrush.worker.lease import LeaseKeeper
 from bullrush.worker.listeners import Listeners
+from bullrush.worker.meter import Meter
 from bullrush.worker.reaper import Reaper
 from bullrush.worker.settler import LEASE_LOST, SHUTDOWN, Settler, Sink
 from bullrush.worker.stats import Stats
@@ -92,8 +93,10 @@ class Services:
         route: Route | None,
         routes: dict[str, Route] | None,
         concurrency: int,
+        kind: tuple[type, object] | None = None,
     ) -> None:
         self.queue = queue
+        self._kind = kind or (Job, queue)
         self.loop = asyncio.get_running_loop()
         self.dispatcher: Starter
         self.on_fatal: Callable[[BaseException], None] = lambda error: None
@@ -116,6 +119,9 @@ class Services:
         self._waker = Waker(address, self._keys, self._look, self._signalled, self._poke)
         self._stopper = Stopper(self.exchange, self.settler, self.loop)
         self._reaper = Reaper(self._link, self._keys, settings.lease, listeners)
+        self._meter = Meter(
+            self._link, self._keys, self.exchange, lambda: (self.dispatcher.waits, self.dispatcher.runs)
+        )
         self._keeper = LeaseKeeper(
             self.exchange,
             address,
@@ -166,7 +172,7 @@ class Services:
     def _kinds(self) -> tuple[tuple[type, object], dict[str, tuple[type, object]]]:
         """Which class of job each handler gets."""
         routes = self._routes
-        asynchronous: tuple[type, object] = (Job, self.queue)
+        asynchronous = self._kind
         route = self._route
         if route is None and routes is None:
             return asynchronous, {}
@@ -245,7 +251,9 @@ class Services:
             await self._until(self._nothing_runs, CLOSE_LIMIT / 2)
         self.dispatcher.stop_threads()
         if await self._until(lambda: self.exchange.settled, CLOSE_LIMIT / 2):
+            await self._meter.close()
             await self._retire()
+        self._meter.stop()
         self._keeper.stop()
         await self._reaper.close()
         await self._waker.close()
@@ -470,6 +478,7 @@ class Services:
             self.exchange.look = True
         if not self.dispatcher.keeps_claims:
             self.exchange.give_back_stale()
+        self._meter.tick(now)
         return False
 
     @property
