@@ -24,8 +24,8 @@ from bullrush.options.jobs import MAX_PRIORITY
 from bullrush.options.texts import check_bool, check_int
 
 if TYPE_CHECKING:
-    from bullrush.operations.change import Refusal
     from bullrush.events.kinds import Event
+    from bullrush.operations.change import Refusal
     from bullrush.operations.jobs import Snapshot
     from bullrush.options import Duration, State, Time
     from bullrush.queue import Queue
