@@ -18,6 +18,18 @@ CHANGING: dict[str, Callable[[ScriptQueue], Any]] = {
     "pause": lambda queue: queue.next("pause", 1),
     "remove": lambda queue: queue.next("remove", "1", held=queue.held),
     "exchange": lambda queue: queue.exchange(want=5),
+    "limit": lambda queue: queue.next("limit", "concurrency", 5),
+    "retry": lambda queue: queue.next("retry", "failed", "", 500, 0, ""),
+    "promote": lambda queue: queue.next("promote", 500, ""),
+    "delay": lambda queue: queue.next("delay", "1", "d", 500),
+    "prioritize": lambda queue: queue.next("prioritize", "1", 3, 0, held=queue.held),
+    "drain": lambda queue: queue.next("drain", 500, 1),
+    "clean": lambda queue: queue.next("clean", "completed", 0, "", 500, ""),
+    "rewrite": lambda queue: queue.next("rewrite", "1", RECORD),
+    "report": lambda queue: queue.next("report", "1", "g", "line", ""),
+    "trim_logs": lambda queue: queue.next("trim_logs", "1", 0),
+    "announce": lambda queue: queue.next("announce", b"\xa1k\xc0"),
+    "free": lambda queue: queue.next("free", "key"),
 }
 every_change = pytest.mark.parametrize("call", CHANGING.values(), ids=CHANGING)
 
