@@ -310,6 +310,40 @@ async def test_a_walk_comes_past_every_job_once(queue: Queue) -> None:
     assert [job async for job in queue.iter_jobs("failed")] == []
 
 
+async def test_pages_of_waiting_jobs_have_suspects_in_their_place(
+    queue: Queue, redis_client: redis.Redis
+) -> None:
+    jobs = [job.id for job in await queue.add_bulk([("work", i) for i in range(10)])]
+    for id in (b"\x012", b"\x011"):  # as a reaper puts them, the lowest at the head
+        redis_client.rpop(queue.keys["waiting"])
+        redis_client.rpush(queue.keys["suspects"], id)
+    for ascending in (True, False):
+        ordered = jobs if ascending else jobs[::-1]
+        for start, end in (
+            (0, -1),
+            (0, 0),
+            (1, 1),
+            (1, 2),
+            (0, 4),
+            (5, 9),
+            (7, 8),
+            (9, 50),
+            (10, 50),
+            (-3, -1),
+        ):
+            found = await queue.get_jobs("waiting", start, end, ascending=ascending)
+            assert [job.id for job in found] == ordered[start : None if end == -1 else end + 1]
+    assert [job.id async for job in queue.iter_jobs("waiting", page=3)] == jobs[::-1]
+
+
+async def test_a_walk_goes_on_behind_a_page_of_ghosts(queue: Queue) -> None:
+    jobs = await queue.add_bulk([("work", i) for i in range(10_100)])
+    for job in jobs[-40:-20]:
+        await job.remove()
+    found = [job.id async for job in queue.iter_jobs("waiting", page=10)]
+    assert len(found) == 10_080
+
+
 # Progress, log lines and events of programs beside the handler.
 
 

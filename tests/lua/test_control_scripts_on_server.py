@@ -8,6 +8,7 @@ import redis
 
 from bullrush._core.codec import encode_record
 from tests.lua.script_calls import ScriptQueue
+from tests.waiting import wait_until
 
 T = 1_700_000_000_000
 OLD = encode_record("work", T, None, 1)
@@ -32,6 +33,11 @@ def finish(queue: ScriptQueue, id: str, packed: bytes, record: bytes = OLD) -> N
     assert queue.claim(1) == [id]
     kind = "c" if packed[1:2] == b"\0" else "f"
     queue.exchange(others=[(kind, id, packed, -1, -1)])
+
+
+def finish_next(queue: ScriptQueue, packed: bytes) -> None:
+    (id,) = queue.claim(1)
+    queue.exchange(others=[("f", id, packed, -1, -1)])
 
 
 def value(queue: ScriptQueue, key: str, id: str) -> bytes | None:
@@ -73,7 +79,11 @@ def test_a_page_ends_at_its_limit(worker: ScriptQueue) -> None:
     moved, before = worker.next("retry", "failed", "", 2, 0, "").split()
     assert (moved, worker.line()) == (b"2", [b"\x011", b"\x012"])
     assert worker.next("retry", "failed", 1, 2, 0, "") == b"0 1"
+    # What finishes meanwhile is not taken, or a queue whose jobs fail would have no end.
+    wait_until(lambda: worker.client.time()[0] * 1000 > int(before))
+    finish_next(worker, outcome(1, 1, 1))
     assert worker.next("retry", "failed", before, 2, 0, "") == b"1 " + before
+    assert worker.client.zcard(worker.keys["failed"]) == 1
 
 
 def test_what_has_not_finished_is_not_retried(worker: ScriptQueue) -> None:
@@ -182,17 +192,27 @@ def test_pages_find_the_old_ones_wherever_they_stand(worker: ScriptQueue, most: 
 @pytest.mark.parametrize("state", ["prioritized", "delayed"])
 def test_many_of_one_score_are_all_looked_at(worker: ScriptQueue, state: str) -> None:
     place = ("p", 3) if state == "prioritized" else ("tw", 3_000_000_000_000)
-    worker.add([], [(str(n), OLD if n % 2 else YOUNG, *place) for n in range(1, 901)])
-    ids = [str(n) for n in range(1, 901)]
+    for first in (1, 801):
+        worker.add([], [(str(n), OLD if n % 2 else YOUNG, *place) for n in range(first, first + 800)])
+    ids = [str(n) for n in range(1, 1601)]
     worker.client.zadd(worker.keys[state], dict.fromkeys(ids, 12_884_901_888))
     found = cleaned(worker, state)
-    assert (len(found), len(set(found))) == (450, 450)
-    assert worker.client.zcard(worker.keys[state]) == 450
+    assert (len(found), len(set(found))) == (800, 800)
+    assert worker.client.zcard(worker.keys[state]) == 800
 
 
 def test_a_record_that_cannot_be_read_is_old(worker: ScriptQueue) -> None:
     worker.add([("1", b"nonsense"), ("2", b""), ("3", b"\x94\xc1"), ("4", YOUNG)])
     assert set(cleaned(worker, "waiting")) == {b"1", b"2", b"3"}
+
+
+def test_a_job_that_left_a_list_as_a_ghost_is_not_cleaned_there(worker: ScriptQueue) -> None:
+    worker.add([("1", YOUNG), ("2", OLD), ("3", OLD)])
+    worker.next("prioritize", "2", 3, 0, held=worker.held)
+    worker.client.lpush(worker.keys["waiting"], "2")
+    worker.client.sadd(worker.keys["removed"], "2")
+    assert cleaned(worker, "waiting") == [b"3"]
+    assert value(worker, "jobs", "2") == OLD
 
 
 def test_a_page_reads_no_more_than_some_megabytes(worker: ScriptQueue) -> None:
@@ -236,6 +256,25 @@ def test_a_raised_limit_wakes_somebody(worker: ScriptQueue) -> None:
     worker.next("limit", "concurrency", 1)
     assert worker.client.llen(worker.keys["wake"]) == 0
     worker.next("limit", "concurrency", 2)
+    assert worker.client.llen(worker.keys["wake"]) == 1
+
+
+def test_a_raised_rate_wakes_somebody(worker: ScriptQueue) -> None:
+    worker.next("limit", "rate", "1 60000")
+    worker.add([("1", OLD), ("2", OLD)])
+    worker.claim(2)
+    worker.client.unlink(worker.keys["wake"])
+    worker.next("limit", "rate", "5 60000")
+    assert worker.client.llen(worker.keys["wake"]) == 1
+    assert len(worker.claim(2)) == 1
+
+
+def test_a_job_that_became_the_earliest_wakes_somebody(worker: ScriptQueue) -> None:
+    worker.add([], [("1", OLD, "dw", 60_000), ("2", OLD, "dw", 90_000)])
+    worker.client.unlink(worker.keys["wake"])
+    worker.next("delay", "2", "d", 70_000)
+    assert worker.client.llen(worker.keys["wake"]) == 0
+    worker.next("delay", "2", "d", 50_000)
     assert worker.client.llen(worker.keys["wake"]) == 1
 
 

@@ -80,16 +80,19 @@ def get_snapshots(
     # One job's state is asked afterwards, that of a page is known.
     if state in (None, "delayed"):
         commands.append(("ZMSCORE", keys["delayed"], *ids))
+    elif state == "waiting":
+        commands.append(("SMISMEMBER", keys["removed"], *ids))
     replies = cast("list[list[bytes | None]]", (yield read(*commands)))
     records, attempts, outcomes, progress, plans = replies[:5]
-    scores = replies[5] if len(replies) > 5 else [None] * len(ids)
+    last = replies[5] if len(replies) > 5 else [None] * len(ids)
     result: list[Snapshot] = []
     for i, record in enumerate(records):
-        if record is not None:
-            packed = outcomes[i]
-            outcome = None if packed is None else _readable_outcome(packed, codec)
-            due = _due(scores[i])
-            result.append(Snapshot(ids[i], record, attempts[i], outcome, progress[i], state, plans[i], due))
+        if record is None or (state == "waiting" and last[i]):
+            continue
+        packed = outcomes[i]
+        outcome = None if packed is None else _readable_outcome(packed, codec)
+        due = 0 if state == "waiting" else _due(last[i])
+        result.append(Snapshot(ids[i], record, attempts[i], outcome, progress[i], state, plans[i], due))
     return result
 
 
@@ -151,19 +154,30 @@ def list_ids(keys: Keys, state: State, start: int, end: int, ascending: bool) ->
 
 
 def _list_waiting(keys: Keys, start: int, end: int, ascending: bool) -> Operation[list[str]]:
-    """The head of a list, which is claimed next, is its right end; suspects stand before everything."""
-    low, high = (-1 - end if end != -1 else 0, -1 - start) if ascending else (start, end)
-    replies = yield read(
-        ("LRANGE", keys["waiting"], low, high),
-        ("LRANGE", keys["suspects"], 0, -1),
-        ("SCARD", keys["removed"]),
-    )
-    *lists, ghosts = cast("tuple[list[bytes], list[bytes], int]", replies)
-    ids, suspects = ([id.lstrip(b"\1\2").decode() for id in elements] for elements in lists)
-    if ghosts and ids:
-        gone = cast("list[list[int]]", (yield read(("SMISMEMBER", keys["removed"], *ids))))[0]
-        ids = [id for id, is_gone in zip(ids, gone, strict=True) if not is_gone]
-    return [*suspects[::-1], *ids[::-1]] if ascending else [*ids, *suspects]
+    """The head of a list, which is claimed next, is its right end; suspects stand before everything.
+
+    Some of the ids may be ghosts, whose jobs are gone or elsewhere.
+    """
+    waiting, suspects = yield from _lengths(keys)
+    last = waiting + suspects - 1
+    first = start if start >= 0 else max(0, last + 1 + start)
+    stop = min(end, last) if end >= 0 else last + 1 + end
+    low, high = (last - stop, last - first) if ascending else (first, stop)
+    if low > high:
+        return []
+    # Both lists as one, the left end of `waiting` first.
+    commands: list[tuple[Argument, ...]] = []
+    if low < waiting:
+        commands.append(("LRANGE", keys["waiting"], low, min(high, waiting - 1)))
+    if high >= waiting:
+        commands.append(("LRANGE", keys["suspects"], max(0, low - waiting), high - waiting))
+    replies = cast("list[list[bytes]]", (yield read(*commands)))
+    ids = [element.lstrip(b"\1\2").decode() for elements in replies for element in elements]
+    return ids[::-1] if ascending else ids
+
+
+def _lengths(keys: Keys) -> Operation[list[int]]:
+    return cast("list[int]", (yield read(("LLEN", keys["waiting"]), ("LLEN", keys["suspects"]))))
 
 
 def _list_active(keys: Keys) -> Operation[list[str]]:
