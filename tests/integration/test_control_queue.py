@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,23 +12,18 @@ import redis
 
 from bullrush import (
     Cleaned,
-    CodecError,
-    Custom,
     Delayed,
-    Event,
     InvalidOption,
     InvalidOptionType,
     Job,
-    JobNotFound,
     JobRemoved,
-    PayloadTooLarge,
-    Progress,
     Queue,
     Removed,
     State,
     Waiting,
 )
 from tests.conftest import PrivateServer
+from tests.hearing import heard
 from tests.servers import KINDS, Kind
 from tests.waiting import wait_until_async
 
@@ -55,19 +50,6 @@ async def run(queue: Queue, handler: Any, **options: Any) -> None:
 async def passed(seconds: float) -> None:
     start = time.monotonic()
     await wait_until_async(lambda: time.monotonic() > start + seconds)
-
-
-async def heard(queue: Queue, kinds: tuple[type[Event], ...], act: Callable[[], Any]) -> list[Any]:
-    """What is published of these kinds while something is done."""
-    async with queue.events(kinds=(*kinds, Custom)) as events:
-        await act()
-        await queue.publish_event("the end")
-        found: list[Any] = []
-        async for event in events:
-            if isinstance(event, Custom) and event.kind == "the end":
-                return found
-            found.append(event)
-    raise AssertionError("the events ended")
 
 
 # Drain.
@@ -342,72 +324,3 @@ async def test_a_walk_goes_on_behind_a_page_of_ghosts(queue: Queue) -> None:
         await job.remove()
     found = [job.id async for job in queue.iter_jobs("waiting", page=10)]
     assert len(found) == 10_080
-
-
-# Progress, log lines and events of programs beside the handler.
-
-
-async def test_other_programs_tell_progress(queue: Queue) -> None:
-    job = await queue.add("work", 1)
-    events = await heard(queue, (Progress,), lambda: queue.update_job_progress(job.id, {"percent": 5}))
-    assert [(event.job_id, event.data) for event in events] == [(job.id, {"percent": 5})]
-    assert (await job.refresh()).progress == {"percent": 5}
-    with pytest.raises(JobNotFound, match="nothing was changed"):
-        await queue.update_job_progress("nobody", 1)
-    with pytest.raises(CodecError):
-        await queue.update_job_progress(job.id, object())
-
-
-async def test_other_programs_log(queue: Queue, redis_client: redis.Redis) -> None:
-    job, other = await queue.add("work", 1), await queue.add("work", 2)
-    lines = ["plain", "with\0NUL", "two\nlines", "", "ü€😀", "\x01", "x" * 1_000]
-    for n, line in enumerate(lines, 1):
-        assert await queue.add_job_log(job.id, line) == n
-    await queue.add_job_log(other.id, "another")
-    assert await job.get_logs() == (lines, 7)
-    assert await job.get_logs(1, 2) == (lines[1:3], 7)
-    assert await queue.add_job_log(job.id, "last", keep=3) == 3
-    assert await job.get_logs() == ([*lines[-2:], "last"], 3)
-    await job.clear_logs(keep=2)
-    assert await job.get_logs() == ([lines[-1], "last"], 2)
-    await queue.clear_job_logs(job.id)
-    assert await job.get_logs() == ([], 0)
-    assert await queue.add_job_log(job.id, "anew") == 1
-    assert await other.get_logs() == (["another"], 1)
-    with pytest.raises(JobNotFound):
-        await queue.add_job_log("nobody", "line")
-    with pytest.raises(InvalidOptionType):
-        await queue.add_job_log(job.id, 5)  # type: ignore[arg-type]
-    assert redis_client.hlen(queue.keys["logged"]) == 2
-
-
-async def test_events_of_ones_own(queue: Queue, url: str, prefix: str) -> None:
-    events = await heard(queue, (), lambda: queue.publish_event("deployed", {"version": 7}))
-    assert [(event.kind, event.data) for event in events] == [("deployed", {"version": 7})]
-    with pytest.raises(InvalidOption):
-        await queue.publish_event("")
-    with pytest.raises(PayloadTooLarge, match="nothing was sent"):
-        await queue.publish_event("large", "x" * 2**20)
-
-
-@pytest.mark.parametrize(("mode", "written"), [("outcomes", 1), ("off", 0)])
-async def test_events_of_ones_own_follow_the_mode(
-    url: str, prefix: str, redis_client: redis.Redis, mode: Any, written: int
-) -> None:
-    async with Queue("q", url, prefix=prefix, events=mode) as queue:
-        await queue.add("work", 1)
-        await queue.drain()
-        await queue.publish_event("deployed")
-        assert redis_client.xlen(queue.keys["events"]) == written
-
-
-async def test_the_stream_is_trimmed(queue: Queue, redis_client: redis.Redis) -> None:
-    for i in range(10):
-        await queue.add("work", i)
-    assert await queue.trim_events(4) == 6
-    assert await queue.trim_events(100) == 0
-    assert redis_client.xlen(queue.keys["events"]) == 4
-    assert await queue.trim_events(0) == 4
-    job = await queue.add("work", 1)
-    async with queue.process(ok):
-        assert await job.result("10s") == "ok"

@@ -33,7 +33,7 @@ class Crew:
         await self._run(self.gate.wait())
 
     async def turn(self, job: Job) -> None:
-        await self._run(asyncio.sleep(0.001))
+        await self._run(asyncio.sleep(0.001))  # time is the subject
 
     async def _run(self, work: object) -> None:
         self.running += 1

@@ -34,6 +34,7 @@ from bullrush import (
     Metrics,
     Queue,
     QueueEvents,
+    RateLimit,
     RateLimitError,
     ResultTimeout,
     RetryLater,
@@ -136,6 +137,31 @@ def settle_by_hand(queue: sync.Queue[Email, Receipt]) -> None:
             job.complete(job.data["subject"])
         assert_type(consumer.fetch(3, timeout="1s"), list[sync.Job[Email]])
         consumer.flush()
+
+
+async def manage(queue: Queue[Email, Receipt]) -> None:
+    assert_type(await queue.drain(delayed=True), int)
+    assert_type(await queue.clean("1d", "failed", limit=1_000), list[str])
+    total = await queue.retry_jobs(before=datetime.now(UTC), limit=10) + await queue.promote_jobs()
+    print(total, await queue.get_counts_per_priority([0, 1]))
+    await queue.set_global_concurrency(10)
+    await queue.set_global_rate_limit(RateLimit(100, "1s", burst=10))
+    assert_type(await queue.get_global_rate_limit(), RateLimit | None)
+    await queue.rate_limit(None)
+    if await queue.is_maxed() or await queue.get_rate_limit_ttl():
+        await queue.publish_event("busy", {"since": datetime.now(UTC)})
+    async for job in queue.iter_jobs("failed", page=100):
+        assert_type(job, Job[Email, Receipt])
+        await job.update_data({"to": "a@b.c", "subject": "Hi"})
+        await job.retry(reset_attempts=True)
+        await job.change_priority(3, lifo=True)
+        await job.change_delay(run_at=datetime.now(UTC))
+        await job.promote()
+        await queue.update_job_progress(job.id, 50)
+        assert_type(await queue.add_job_log(job.id, "again", keep=10), int)
+        await job.clear_logs(keep=1)
+    assert_type(await queue.get_deduplication_job_id("key"), str | None)
+    print(await queue.remove_deduplication("key"), await queue.trim_events(1_000))
 
 
 async def send(job: Job[Email, Receipt]) -> Receipt:

@@ -13,9 +13,13 @@ from bullrush.events import (
     EVENT_KINDS,
     Active,
     Added,
+    Cleaned,
     Completed,
+    Custom,
+    Deduplicated,
     Delayed,
     Drained,
+    Duplicated,
     Event,
     Failed,
     Paused,
@@ -199,6 +203,33 @@ def test_the_rest() -> None:
         Paused(id="1000-2:41000000", **COMMON),
     ]
     assert events(entry(resumed=b"", future=b"?")) == [Resumed(id="1000-2:42000000", **COMMON)]
+
+
+def test_what_management_did() -> None:
+    of = entry(
+        duplicated=b"a b",
+        deduplicated=packed("1", "key", "2", "3", "another", "4"),
+        requeued=b"5 failed 6 completed",
+        promoted=b"7",
+        delayed=b"8 5000",
+        removed=b"9 waiting 10 delayed",
+        cleaned=b"12",
+        custom=packed("deployed", {"version": 3}),
+    )
+    assert events(of) == [
+        Duplicated("a", id="1000-2:5000000", **COMMON),
+        Duplicated("b", id="1000-2:5000001", **COMMON),
+        Deduplicated("1", "key", "2", id="1000-2:6000000", **COMMON),
+        Deduplicated("3", "another", "4", id="1000-2:6000001", **COMMON),
+        Waiting("5", "failed", id="1000-2:22000000", **COMMON),
+        Waiting("6", "completed", id="1000-2:22000001", **COMMON),
+        Waiting("7", "delayed", id="1000-2:23000000", **COMMON),
+        Delayed("8", 5000, id="1000-2:24000000", **COMMON),
+        Removed("9", "waiting", id="1000-2:40000000", **COMMON),
+        Removed("10", "delayed", id="1000-2:40000001", **COMMON),
+        Cleaned(12, id="1000-2:43000000", **COMMON),
+        Custom("deployed", {"version": 3}, id="1000-2:44000000", **COMMON),
+    ]
 
 
 def test_empty_fields_are_no_events() -> None:
