@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
+from bullrush.errors import InvalidOptionType
 from bullrush.operations.requests import Numbered, Operation, read, script_frame
 from bullrush.options import RateLimit
 
@@ -11,6 +12,15 @@ if TYPE_CHECKING:
     from bullrush.keys import Keys
 
 Limit: TypeAlias = Literal["concurrency", "rate", "limited"]
+
+
+def rate_wire(limit: object) -> bytes | None:
+    """Return a rate as it is stored; raises InvalidOptionType for anything else, and nothing was changed."""
+    if limit is None or isinstance(limit, RateLimit):
+        return None if limit is None else limit.wire
+    raise InvalidOptionType(
+        f"limit is {limit!r} ({type(limit).__name__}); it must be a RateLimit or None: nothing was changed"
+    )
 
 
 def set_limit(keys: Keys, limit: Limit, value: bytes | int | None) -> Operation[None]:

@@ -516,13 +516,7 @@ class Queue(Generic[DataT, ResultT]):
 
         While it is set it replaces the `limiter` of workers.
         """
-        if limit is not None and not isinstance(limit, RateLimit):
-            raise InvalidOptionType(
-                f"limit is {limit!r} ({type(limit).__name__}); it must be a RateLimit or None: "
-                "nothing was changed"
-            )
-        value = None if limit is None else limit.wire
-        self._port.run(limits.set_limit(self.keys, "rate", value))
+        self._port.run(limits.set_limit(self.keys, "rate", limits.rate_wire(limit)))
 
     def get_global_rate_limit(self) -> RateLimit | None:
         """Return the rate set for the queue; None = that of the workers, if any."""
