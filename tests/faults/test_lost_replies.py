@@ -110,11 +110,11 @@ async def test_an_add_with_a_job_id_keeps_its_answer(
     proxy = make_proxy(server)
     async with Queue("q", proxy.url, prefix=prefix) as queue:
         await queue.add("work", "first", job_id="mine")
-        lost = proxy.drop_reply("add", call=1)
+        lost = proxy.drop_reply("add_special", call=1)
         again = await queue.add("work", "second", job_id="mine")
         assert lost.happened
         assert (again.duplicate, again.data) == ("id", "first")
-        lost = proxy.drop_reply("add", call=1)
+        lost = proxy.drop_reply("add_special", call=1)
         other = await queue.add("work", "third", job_id="yours")
         assert lost.happened
         assert (other.duplicate, other.data) == (False, "third")
