@@ -32,7 +32,7 @@ def running_server(url: str) -> Generator[str]:
 
 @contextmanager
 def some_server(url: str | None) -> Generator[str]:
-    """Give the URL of a server: the one named, that of BULLRUSH_URL, else an embedded one of this run alone."""
+    """Give the URL of a server: the one named, that of BULLRUSH_URL, else an embedded one for this run."""
     with TemporaryDirectory(prefix="bullrush-demo-", ignore_cleanup_errors=True) as folder:
         chosen = url or os.environ.get("BULLRUSH_URL") or f"embedded://{folder}/server"
         with running_server(chosen) as running:
@@ -42,7 +42,7 @@ def some_server(url: str | None) -> Generator[str]:
 def run_example(name: str, about: str, example: Callable[[str, Console], list[str]]) -> int:
     """Run an example, which returns what went wrong, and return the exit code of the program."""
     parser = argparse.ArgumentParser(prog=f"python -m examples.{name}", description=about)
-    parser.add_argument("--url", help="of a Redis or Valkey server (default: BULLRUSH_URL, else an embedded one)")
+    parser.add_argument("--url", help="of Redis or Valkey (default: BULLRUSH_URL, else an embedded server)")
     arguments, console = parser.parse_args(), Console(highlight=False, soft_wrap=True)
     try:
         with some_server(arguments.url) as url:

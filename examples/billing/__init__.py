@@ -2,9 +2,9 @@
 
     python -m examples.billing
 
-Read producer.py (blocking code: adds the invoices, lists dead jobs, retries them) and worker.py (a program of its own,
-whose `def` handler runs in threads) first. bank.py stands in for the world outside, invoices.py invents the
-customers, run.py does it all in order, report.py prints and judges. It shows
+Read producer.py (blocking code: adds the invoices, lists dead jobs, retries them) and worker.py (a program of
+its own, whose `def` handler runs in threads) first. bank.py stands in for the world outside, invoices.py
+invents the customers, run.py does it all in order, report.py prints and judges. It shows
 
 - `bullrush.sync.Queue` in code without asyncio;
 - a `job_id` of your own, so that a run that is started twice charges nobody twice;

@@ -1,4 +1,4 @@
-"""The bank: an HTTP service in a thread of this process. It declines cards, breaks down, and loses answers."""
+"""The bank, an HTTP service in a thread of its own: it declines cards, breaks down, and loses answers."""
 
 from __future__ import annotations
 

@@ -18,13 +18,19 @@ class Invoice(TypedDict):
 
 
 def invent_invoices(count: int) -> list[Invoice]:
-    """Return so many invoices. Every 8th card is of the Northern bank, every 13th has expired."""
+    """Return so many invoices."""
     return [
         Invoice(
             number=number,
             customer=f"{NAMES[number % len(NAMES)]} {number}",
-            card=f"{'northern' if number % 8 == 0 else 'southern'}-{'expired' if number % 13 == 0 else 'valid'}-{number}",
+            card=_card(number),
             amount=Decimal(1990 + 37 * number) / 100,
         )
         for number in range(1, count + 1)
     ]
+
+
+def _card(number: int) -> str:
+    """Every 8th card is of the Northern bank, every 13th has expired."""
+    bank = "northern" if number % 8 == 0 else "southern"
+    return f"{bank}-{'expired' if number % 13 == 0 else 'valid'}-{number}"

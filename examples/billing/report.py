@@ -48,10 +48,16 @@ def problems(result: Result) -> list[str]:
 
 def print_report(console: Console, result: Result) -> None:
     """Print the figures; the verdict if there is nothing to complain of."""
-    charged, billed = sum(result.charges.values()), sum(invoice["amount"] for invoice in result.invoices)
+    charges, billed = sum(result.charges.values()), sum(invoice["amount"] for invoice in result.invoices)
     rows = [
-        ("charged", f"{_money(charged)} of {_money(billed)}, {len(result.charges)} of {len(result.invoices)} invoices"),
-        ("requests", f"{result.requests} to the bank; {result.repeats} asked again because an answer was lost"),
+        (
+            "charged",
+            f"{_money(charges)} of {_money(billed)}, {len(result.charges)} of {len(result.invoices)} jobs",
+        ),
+        (
+            "requests",
+            f"{result.requests} to the bank; {result.repeats} asked again because an answer was lost",
+        ),
         ("unpaid", "; ".join(f"{dead.id}: {dead.reason}" for dead in result.still_dead) or "nothing"),
     ]
     for name, figure in rows:

@@ -64,6 +64,7 @@ def run_billing(url: str, count: int, console: Console) -> Result:
     """Bill so many customers, and leave nothing behind in Redis."""
     name = f"billing-{os.getpid()}"
     with open_bank() as bank, Queue[Invoice, str](name, url, prefix=PREFIX) as queue:
+        queue.ping()
         try:
             with running_worker(name, url, bank.url):
                 return _bill_all(queue, bank, invent_invoices(count), console)
@@ -76,7 +77,9 @@ def _bill_all(queue: Queue[Invoice, str], bank: Bank, invoices: list[Invoice], c
     console.print(f"[bold]•[/] {len(jobs)} invoices are billed")
     again = bill(queue, invoices)
     doubled = sum(job.duplicate == "id" for job in again)
-    console.print(f"[bold]•[/] the run is started again by mistake: {doubled} of {len(again)} are there already")
+    console.print(
+        f"[bold]•[/] the run is started again by mistake: {doubled} of {len(again)} are there already"
+    )
     _follow(queue, jobs, "charging", console)
     dead = dead_jobs(queue)
     console.print(f"[bold]•[/] {len(dead)} jobs are dead, and kept:")
@@ -92,8 +95,8 @@ def _bill_all(queue: Queue[Invoice, str], bank: Bank, invoices: list[Invoice], c
     left = dead_jobs(queue)
     return Result(
         invoices=invoices,
-        added=sum(not job.duplicate for job in jobs),
-        added_by_mistake=sum(not job.duplicate for job in again),
+        added=sum(1 for job in jobs if not job.duplicate),
+        added_by_mistake=sum(1 for job in again if not job.duplicate),
         dead=_described(dead),
         retried=retried,
         still_dead=_described(left),
@@ -103,7 +106,9 @@ def _bill_all(queue: Queue[Invoice, str], bank: Bank, invoices: list[Invoice], c
     )
 
 
-def _follow(queue: Queue[Invoice, str], jobs: Sequence[Job[Invoice, str]], what: str, console: Console) -> None:
+def _follow(
+    queue: Queue[Invoice, str], jobs: Sequence[Job[Invoice, str]], what: str, console: Console
+) -> None:
     columns = (TextColumn("  {task.description:<10}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console) as progress:
         for _ in progress.track(wait_for(queue, jobs), total=len(jobs), description=what):

@@ -1,4 +1,7 @@
-"""The worker, a program of its own: `python -m examples.billing.worker QUEUE REDIS BANK`. Ctrl-C ends it gracefully."""
+"""The worker, a program of its own: `python -m examples.billing.worker QUEUE REDIS BANK`.
+
+Ctrl-C and SIGTERM end it gracefully.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ def problems(evening: Evening) -> list[str]:
     doubled = [d for d, times in Counter(evening.delivered).items() if times > 1]
     expected = READERS + 5  # and two passwords, a code, a push for the edits, a reminder
     found = {
-        f"messages that did not arrive: {expected - len(evening.delivered)}": len(evening.delivered) < expected,
+        f"messages that did not arrive: {expected - len(evening.delivered)}": len(evening.delivered)
+        < expected,
         f"messages that arrived twice: {len(doubled)}": bool(doubled),
         f"jobs left behind: {evening.left}": evening.left > 0,
         f"failures: {evening.failed}": len(evening.failed) != 1,

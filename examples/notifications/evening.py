@@ -39,6 +39,7 @@ async def run_evening(url: str, console: Console) -> Evening:
     """Run it on a server, and leave nothing behind there."""
     async with Bullrush(url, prefix="bullrush-demo") as app:
         queue: Queue[Message, str] = app.queue(f"notifications-{os.getpid()}")
+        await queue.ping()
         try:
             return await _Story(queue, console).tell()
         finally:
@@ -95,7 +96,7 @@ class _Story:
     async def _click_and_click(self) -> None:
         clicks = [await self._service.send_code("+49 151 55501", "4711") for _ in range(3)]
         refused = sum(job.duplicate == "deduplication" for job in clicks)
-        self._say(f"somebody clicks \"send me a code\" three times: {refused} clicks add nothing")
+        self._say(f'somebody clicks "send me a code" three times: {refused} clicks add nothing')
         self.evening.clicks = clicks
         self._jobs += clicks
         self._jobs.append(await self._service.send_code("+0 000 000", "4712"))

@@ -1,4 +1,7 @@
-"""The world outside: providers for e-mail, texts and pushes, as moody as real ones. They remember what they delivered."""
+"""The world outside: providers for e-mail, texts and pushes, as moody as real ones.
+
+They remember what they delivered.
+"""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Notifications:
         )
 
     async def document_edited(self, reader: str, document: str, edits: int) -> Job[Message, str]:
-        """Push once nobody has edited for a moment: each edit replaces the push that waits, and starts anew."""
+        """Push once nobody has edited for a moment: each edit replaces the push that waits for that."""
         return await self._queue.add(
             "push",
             {"to": reader, "text": f"{document}: {edits} edits"},

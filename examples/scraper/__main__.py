@@ -8,7 +8,7 @@ import sys
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from examples.scraper.crawl import LIMIT, run_crawl
+from examples.scraper.crawl import run_crawl
 from examples.scraper.report import print_report, problems
 from examples.start import run_example
 
@@ -18,8 +18,8 @@ def scrape(url: str, console: Console) -> list[str]:
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         result = asyncio.run(run_crawl(url, progress))
-    print_report(console, result, LIMIT)
-    return problems(result, LIMIT)
+    print_report(console, result)
+    return problems(result)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,7 @@ def page_id(url: str) -> str:
 
 async def add_pages(queue: Queue[Page, int], urls: Iterable[str], depth: int) -> int:
     """Add a job for each page that has none yet; returns how many were new."""
-    specs = (
-        JobSpec("page", Page(url=url, depth=depth), job_id=page_id(url), priority=depth) for url in urls
-    )
+    specs = (JobSpec("page", Page(url=url, depth=depth), job_id=page_id(url), priority=depth) for url in urls)
     jobs = await queue.add_bulk(
         specs,
         attempts=3,
@@ -34,4 +32,4 @@ async def add_pages(queue: Queue[Page, int], urls: Iterable[str], depth: int) ->
         remove_on_complete=False,  # as long as the job is kept, its page is known
         remove_on_fail=False,
     )
-    return sum(not job.duplicate for job in jobs)
+    return sum(1 for job in jobs if not job.duplicate)

@@ -16,11 +16,12 @@ DEAD_LINK = "/gone"
 BUSY = "/section/2/article/1"  # says 429 when it is asked for the first time
 STUCK = "/section/3/article/2"  # does not answer when it is asked for the first time
 RETRY_AFTER = 1  # seconds
+ALLOWED = 10  # requests within any second
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request: when it came (seconds of the monotonic clock), and the status; 0 = it was never answered."""
+    """One request: when it came (seconds of the monotonic clock), and the status; 0 = never answered."""
 
     at: float
     path: str
@@ -28,7 +29,7 @@ class Request:
 
 
 def site_map() -> dict[str, list[str]]:
-    """Return every page with its links: home, sections, articles; all of them link back, and to the next."""
+    """Return every page with its links: home, sections, articles; they link back, and to the next."""
     sections = [f"/section/{n}" for n in range(1, SECTIONS + 1)]
     links = {HOME: [*sections, DEAD_LINK]}
     for n, section in enumerate(sections):
