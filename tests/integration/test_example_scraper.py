@@ -11,7 +11,7 @@ from rich.progress import Progress
 from bullrush import RateLimit
 from examples.scraper.crawl import Result, run_crawl
 from examples.scraper.report import busiest, problems
-from examples.scraper.site import ALLOWED, BUSY, DEAD_LINK, HOME, STUCK, Request, site_map
+from examples.scraper.site import ALLOWED, BUSY, DEAD_LINK, HOME, RETRY_AFTER, STUCK, Request, site_map
 
 # A quarter of a second of air: requests of a machine under load are on their way for very different times.
 LIMIT = RateLimit(ALLOWED, "1250ms")
@@ -52,7 +52,7 @@ def check_jobs(result: Result) -> None:
 
 
 def check_order(result: Result) -> None:
-    """The upper levels come first, and nothing comes while the site wants to be left alone."""
+    """The upper levels come first, and a page that was refused comes when the site wants it to."""
     started = {
         depth: [job.processed_on or 0 for job in result.jobs if job.data["depth"] == depth]
         for depth in range(3)
@@ -60,6 +60,8 @@ def check_order(result: Result) -> None:
     assert max(started[0]) <= min(started[1])
     assert max(started[1]) <= min(started[2])
     assert result.requests[0].path == HOME
+    refused, again = (request.at for request in result.requests if request.path == BUSY)
+    assert again - refused >= RETRY_AFTER - 0.01
 
 
 @pytest.mark.parametrize(
