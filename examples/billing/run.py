@@ -58,6 +58,7 @@ def running_worker(queue: str, url: str, bank: str) -> Generator[None]:
             yield
         finally:
             process.terminate()
+            process.wait()  # here: on Ctrl-C the end of `with` would not wait for long
 
 
 def run_billing(url: str, count: int, console: Console) -> Result:

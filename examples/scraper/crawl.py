@@ -79,9 +79,10 @@ async def run_crawl(url: str, progress: Progress, limit: RateLimit = LIMIT) -> R
 
 
 async def _crawl(queue: Queue[Page, int], site: Site, progress: Progress, limit: RateLimit) -> Result:
+    await queue.set_global_rate_limit(limit)
     outcomes, start = Outcomes(progress), monotonic()
     outcomes.more(await add_pages(queue, [site.url + HOME], 0))
-    workers = [make_worker(queue, outcomes.more, limit) for _ in range(2)]
+    workers = [make_worker(queue, outcomes.more) for _ in range(2)]
     for worker in workers:
         outcomes.listen(worker)
     async with workers[0], workers[1]:

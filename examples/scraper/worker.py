@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 
 from aiohttp import ClientSession
 
-from bullrush import Job, Queue, RateLimit, RateLimitError, UnrecoverableError, Worker
+from bullrush import Job, Queue, RateLimitError, UnrecoverableError, Worker
 from examples.scraper.pages import Page, add_pages
 
 LINK = re.compile(r'href="([^"]+)"')
@@ -54,6 +54,6 @@ async def fetch(job: Job[Page, int]) -> int:
     return len(text)
 
 
-def make_worker(queue: Queue[Page, int], found: Callable[[int], object], limit: RateLimit) -> Worker:
+def make_worker(queue: Queue[Page, int], found: Callable[[int], object]) -> Worker:
     """Make a worker; `async with` starts it and closes it gracefully."""
-    return Worker(queue, fetch, concurrency=3, limiter=limit, lifespan=partial(open_browser, queue, found))
+    return Worker(queue, fetch, concurrency=3, lifespan=partial(open_browser, queue, found))
