@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import monotonic, sleep
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bullrush import embedded
 from bullrush.errors import BullrushError
 from examples.email_campaign.campaign import run_campaign
 from examples.email_campaign.mail_server import MailServer
 from examples.email_campaign.recipients import write_recipients
 from examples.email_campaign.report import Result, print_report, problems
+from examples.start import running_server
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -33,20 +30,6 @@ def parse_arguments() -> argparse.Namespace:
     if arguments.recipients < 1:
         parser.error(f"--recipients {arguments.recipients}: there must be at least one")
     return arguments
-
-
-@contextmanager
-def running_server(url: str) -> Generator[str]:
-    """Start the server of an embedded:// URL, and give the URL that other clients understand too."""
-    if not url.startswith("embedded://"):
-        yield url
-        return
-    with embedded.start(url.removeprefix("embedded://")) as server:
-        yield server.url
-    # The folder is removed next: let the server, whose last user we were, save and go first.
-    deadline = monotonic() + 5
-    while Path(server.socket_path).exists() and monotonic() < deadline:
-        sleep(0.01)
 
 
 def send(arguments: argparse.Namespace, folder: Path, console: Console) -> Result:

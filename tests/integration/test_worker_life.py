@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,40 @@ async def test_run_ends_when_it_is_closed_or_cancelled(queue: Queue, redis_clien
         await running
     assert not worker.is_running
     assert redis_client.zcard(queue.keys["workers"]) == 0
+
+
+async def test_a_worker_that_waits_for_its_server_can_be_closed_and_cancelled() -> None:
+    worker = Worker("q", nothing, "redis://127.0.0.1:1")
+    running = asyncio.create_task(worker.run())
+    await wait_until_async(lambda: worker._starting is not None)
+    await worker.close()
+    await asyncio.wait_for(running, 5)
+    assert not worker.is_running
+    running = asyncio.create_task(worker.run())
+    await wait_until_async(lambda: worker._starting is not None)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_closing_a_worker_that_starts_undoes_its_lifespan(queue: Queue) -> None:
+    steps = list[str]()
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        steps.append("entered")
+        try:
+            await asyncio.Event().wait()
+            yield
+        finally:
+            steps.append("left")
+
+    worker = queue.process(nothing, lifespan=lifespan)
+    running = asyncio.create_task(worker.run())
+    await wait_until_async(lambda: steps)
+    await worker.close()
+    await asyncio.wait_for(running, 5)
+    assert steps == ["entered", "left"]
 
 
 @pytest.mark.parametrize("style", ["async", "thread"])

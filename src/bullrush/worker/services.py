@@ -217,6 +217,11 @@ class Services:
         self._keeper.start()
         await self._opened
 
+    @property
+    def is_open(self) -> bool:
+        """Say whether the server has answered: from then on jobs may be claimed."""
+        return self._opened.done()
+
     def hook_listeners(self) -> None:
         """Plain completions call Python only where somebody listens."""
         wants, emit = self._listeners.wants, self._listeners.emit

@@ -105,6 +105,8 @@ class Worker:
         self._concurrency = self.settings.concurrency
         self._stop: asyncio.Event | None = None
         self._paused = False
+        self._starting: tuple[asyncio.Task[Any] | None, Services] | None = None
+        self._start_is_off = False
         self._closing: Services | None = None
         self._cancelled_body = False
         self._started = False
@@ -214,12 +216,32 @@ class Worker:
         self._started = True
         self._stop = asyncio.Event()
         services = self._make_services()
+        self._starting, self._start_is_off = (asyncio.current_task(), services), False
         try:
             await services.start()
-        except BaseException:
+        except BaseException as error:
             await services.abandon()
-            raise
-        self._running_services = services
+            if not self._is_called_off(error):
+                raise
+        else:
+            self._running_services = services
+        finally:
+            self._starting = None
+
+    def _is_called_off(self, error: BaseException) -> bool:
+        """Say whether it was `close` that ended a start, and nobody else."""
+        if not self._start_is_off or not isinstance(error, asyncio.CancelledError):
+            return False
+        task = asyncio.current_task()
+        return task is None or task.uncancel() == 0
+
+    def _call_off_start(self) -> None:
+        """A start that waits for a server, or for its lifespan, would keep a closed worker waiting with it."""
+        if self._starting is not None and not self._start_is_off:
+            task, services = self._starting
+            if task is not None and not services.is_open:
+                self._start_is_off = True
+                task.cancel()
 
     def _make_services(self) -> Services:
         services = Services(
@@ -242,6 +264,7 @@ class Worker:
             0.0 if force else None if timeout is None else duration_ms(timeout, "timeout", wait=True) / 1000
         )
         services, self._running_services = self._running_services, None
+        self._call_off_start()
         if services is None and self._closing is not None:
             if limit is not None:
                 await self._hurry(self._closing, limit)
