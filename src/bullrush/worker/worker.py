@@ -236,7 +236,7 @@ class Worker:
         return task is None or task.uncancel() == 0
 
     def _call_off_start(self) -> None:
-        """A start that waits for a server, or for its lifespan, would keep a closed worker waiting with it."""
+        """A start that waits for a server, or for its lifespan, would keep a closed worker waiting."""
         if self._starting is not None and not self._start_is_off:
             task, services = self._starting
             if task is not None and not services.is_open:
