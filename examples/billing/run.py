@@ -85,6 +85,7 @@ def _bill_all(queue: Queue[Invoice, str], bank: Bank, invoices: list[Invoice], c
     dead = dead_jobs(queue)
     console.print(f"[bold]•[/] {len(dead)} jobs are dead, and kept:")
     print_dead_jobs(console, dead)
+    described = _described(dead)  # waiting for their retry fills them with its outcome
 
     bank.northern_is_down = False
     bank.renewed.update(invoice["card"] for invoice in invoices if invoice["number"] == 13)
@@ -98,7 +99,7 @@ def _bill_all(queue: Queue[Invoice, str], bank: Bank, invoices: list[Invoice], c
         invoices=invoices,
         added=sum(1 for job in jobs if not job.duplicate),
         added_by_mistake=sum(1 for job in again if not job.duplicate),
-        dead=_described(dead),
+        dead=described,
         retried=retried,
         still_dead=_described(left),
         charges=dict(bank.charges),
