@@ -398,13 +398,14 @@ class QueueMachine(RuleBasedStateMachine):
             while number in model.workers:
                 self.reap(list(model.workers).index(number), 2, LAPSED, -1, -1)
         self.hands.clear()
-        for _ in range(4):
-            self.pass_time()
+        self.pass_time()
         self.join()
         hand = self.hands[0]
         for _ in range(200):
             if not model.having("waiting", "suspect", "prioritized", "delayed", "active") and not model.line:
                 break
+            if model.having("delayed"):
+                self.pass_time()
             outcomes = [hand.outcome(id, "complete", 1000, -1) for id in sorted(hand.known)]
             self._exchange(hand, outcomes, want=20, free=20, suspects=2)
             self.agree()
