@@ -179,11 +179,14 @@ class Driver:
         seconds, micros = self.wire.command("TIME")  # type: ignore[misc]
         return int(seconds) * 1000 + int(micros) // 1000
 
-    def await_millisecond(self) -> None:
-        """Let the server's clock go on, so that what ends now is later than what has ended."""
-        start = self.now()
-        while self.now() == start:
+    def await_moment(self, moment: int) -> None:
+        """Let the server's clock go on: what is due a millisecond from now is so at the next call, whatever the machine's speed."""
+        while self.now() < moment:
             pass
+
+    def await_millisecond(self) -> None:
+        """Let what ends now end later than what has ended."""
+        self.await_moment(self.now() + 1)
 
     # Time. The server's clock cannot be turned, so its dates are.
 

@@ -88,6 +88,7 @@ class QueueMachine(RuleBasedStateMachine):
         reply = self.driver.add(specs)
         assert not isinstance(reply, ReplyError), reply
         equal(reply[2].decode(), self.model.add(specs, reply[0]), "refused of an add")
+        self.driver.await_moment(reply[0] + 1)
 
     def _spec(self, drawn: dict[str, Any]) -> Spec:
         number = next(self.numbers)
@@ -193,6 +194,7 @@ class QueueMachine(RuleBasedStateMachine):
             equal({number.decode() for number in expired[::2]}, dead, "workers that seem dead")
         if model.limited <= now:
             model.limited = 0
+        driver.await_moment(now + 1)
 
     def _gone(self, hand: Hand, reply: object, before: dict[bytes, object]) -> None:
         """A worker that is taken for dead is refused, and nothing has changed."""
