@@ -3,14 +3,14 @@
 local following = {}
 
 -- A job with a plan leaves: its key is free unless a ttl alone decides (t throttle, d debounce), or it was removed by a
--- call. The job kept behind it takes the key over, and is added.
+-- call. The job kept behind it, whatever the mode of this one, takes the key over, and is added.
 local function let_go(id, plan, by_call)
   local owned = plan_part(plan, "d")
   if not owned then return end
   local mode, key = string.sub(owned, 1, 1), string.sub(owned, 2)
   local holder = redis.call("HGET", dedup_key, "k" .. key)
   if not holder or string.match(holder, "^%S+") ~= id then return end
-  local next = mode == "k" and redis.call("HGET", dedup_key, "n" .. key)
+  local next = redis.call("HGET", dedup_key, "n" .. key)
   if next then redis.call("HDEL", dedup_key, "n" .. key) end
   if next and not by_call then
     local job, record, place = cmsgpack.unpack(next)

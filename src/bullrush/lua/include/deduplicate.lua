@@ -26,7 +26,8 @@ local function deduplicate(id, record, place)
   local from = string.find(place, "\0", 1, true) + 1
   local mode, ttl, key = string.match(place, "^(%a) (%d+) (.*)$", from)
   sweep_keys()
-  local limit = tonumber(ttl) > 0 and now + ttl or 0
+  -- keep-last has no ttl: the job kept behind would vanish with it.
+  local limit = mode ~= "k" and tonumber(ttl) > 0 and now + ttl or 0
   local holder, until_then = string.match(redis.call("HGET", dedup_key, "k" .. key) or "", "^(%S+) (%d+)$")
   if not holder or (tonumber(until_then) > 0 and tonumber(until_then) <= now) then
     take_over(key, id, limit)

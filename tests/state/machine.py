@@ -1,0 +1,417 @@
+"""The machine: Hypothesis picks calls, a real server and the model do the same, and after each call they must agree."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from bullrush._core.session import ReplyError
+from bullrush.operations.control import is_paused, obliterate, set_paused
+from bullrush.operations.jobs import cancel, get_counts, get_state, list_ids, remove
+from tests.faults.wire import Wire
+from tests.state.changes import QueueModel
+from tests.state.check import compare, equal
+from tests.state.driver import Driver, Session
+from tests.state.hand import Claimed, Hand
+from tests.state.model import ENDED, Outcome, Spec
+
+HOUR = 3_600_000
+LAPSED = 1_000_000  # a deadline in 1970
+IDS = ("a", "b", "c")
+ACTIONS = (
+    *("complete", "complete", "complete with options", "fail", "retry", "retry later", "start", "release"),
+    *("expire", "later", "soon", "at once", "hold", "progress", "log"),
+)
+_names = itertools.count(1)
+
+place = st.integers(0, 5)
+settlements = st.lists(st.tuples(place, st.sampled_from(ACTIONS)), max_size=4)
+keeps = st.sampled_from([1000, 1000, 2, 1, 0, -1])
+ages = st.sampled_from([-1, -1, HOUR // 2])
+dates = st.sampled_from([{}, {}, {"delay": 2 * HOUR}, {"delay": HOUR}, {"delay": 1}, {"run_at": LAPSED}])
+owners = st.one_of(
+    st.just({}), st.sampled_from(IDS).map(lambda id: {"id": id, "own": True})
+)
+lines = st.sampled_from([{}, {"priority": 1}, {"priority": 5}, {"lifo": True}, {"large": True}])
+keys = st.one_of(
+    st.just({}),
+    st.tuples(st.sampled_from("strdk"), st.sampled_from([0, HOUR // 2]), st.sampled_from("xy")).map(
+        lambda drawn: {"mode": drawn[0], "ttl": drawn[1], "key": drawn[2]}
+    ),
+)
+specials = st.tuples(owners, lines, dates, keys).map(lambda parts: {k: v for part in parts for k, v in part.items()})
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """One queue: producers, workers that come, work, die and leave, and whoever manages it."""
+
+    wire: Wire  # set by the test
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = itertools.count(1)
+        self.hands: list[Hand] = []
+        self.entry = 0
+
+    @initialize(
+        searchable=st.sampled_from([10_000, 2, 0]),
+        events=st.sampled_from(["", "", "outcomes", "off"]),
+        max_crashes=st.integers(1, 2),
+    )
+    def begin(self, searchable: int, events: str, max_crashes: int) -> None:
+        self.model = QueueModel(searchable)
+        self.driver = Driver(self.wire, f"machine{next(_names)}", searchable)
+        self.events, self.max_crashes = events, max_crashes
+        self._reopen("")
+
+    def _reopen(self, previous: str) -> None:
+        session = self.driver.open(previous=previous, events=self.events)
+        assert isinstance(session, Session)
+        self.driver.producer = session
+
+    # Adding.
+
+    @rule(count=st.integers(1, 4))
+    def add_plain(self, count: int) -> None:
+        self._add([{} for _ in range(count)])
+
+    @rule(drawn=st.lists(specials, min_size=1, max_size=3))
+    def add_special(self, drawn: list[dict[str, Any]]) -> None:
+        self._add(drawn)
+
+    def _add(self, drawn: list[dict[str, Any]]) -> None:
+        specs = sorted((self._spec(dict(one)) for one in drawn), key=lambda spec: not spec.plain)
+        reply = self.driver.add(specs)
+        assert not isinstance(reply, ReplyError), reply
+        equal(reply[2].decode(), self.model.add(specs, reply[0]), "refused of an add")
+        self.driver.await_moment(reply[0] + 1)
+
+    def _spec(self, drawn: dict[str, Any]) -> Spec:
+        number = next(self.numbers)
+        record = b"record%d" % number + b"." * (5000 if drawn.pop("large", False) else 0)
+        if drawn.get("mode") in ("t", "d"):
+            drawn["ttl"] = drawn["ttl"] or HOUR // 2
+        if drawn.get("mode") == "d" and "run_at" not in drawn:
+            drawn.setdefault("delay", HOUR)
+        return Spec(**{"id": str(number), "record": record, **drawn})
+
+    # Working.
+
+    @precondition(lambda self: len(self.model.workers) < 3)
+    @rule()
+    def join(self) -> None:
+        number = str(1000 + next(self.numbers))
+        session = self.driver.open(number=number)
+        assert isinstance(session, Session), session
+        self.model.workers[number] = "alive"
+        self.hands.append(Hand(number, session))
+
+    def _hand(self, at: int) -> Hand:
+        return self.hands[at % len(self.hands)]
+
+    @precondition(lambda self: self.hands)
+    @rule(at=place, want=st.integers(1, 4), free=st.integers(0, 4), suspects=st.integers(0, 2), alone=st.booleans())
+    def claim(self, at: int, want: int, free: int, suspects: int, alone: bool) -> None:
+        self._exchange(self._hand(at), [], want=want, free=free, suspects=suspects, alone=alone)
+
+    @precondition(lambda self: any(hand.known for hand in self.hands))
+    @rule(at=place, chosen=settlements, want=st.sampled_from([0, 0, 2]), keep=keeps, age=ages, look=st.booleans())
+    def settle(self, at: int, chosen: list[tuple[int, str]], want: int, keep: int, age: int, look: bool) -> None:
+        """Outcomes of jobs that this worker was given; some of them may be another's by now."""
+        hand = [hand for hand in self.hands if hand.known][at % sum(1 for hand in self.hands if hand.known)]
+        outcomes: list[tuple[str, bytes] | Outcome] = []
+        left = sorted(hand.known)
+        for index, action in chosen:
+            if not left:
+                break
+            id = left[index % len(left)]
+            outcomes.append(hand.outcome(id, action, keep, age))
+            if isinstance(outcomes[-1], Outcome) and outcomes[-1].kind in "spg":
+                continue
+            left.remove(id)
+        self._exchange(hand, outcomes, want=want, free=want, suspects=want, keep=keep, age=age, look=look)
+
+    @precondition(lambda self: self.hands and self.model.jobs)
+    @rule(at=place, other=place, action=st.sampled_from(ACTIONS))
+    def settle_what_is_not_held(self, at: int, other: int, action: str) -> None:
+        """An outcome from a worker that never had the job is refused."""
+        hand = self._hand(at)
+        foreign = [id for id in sorted(self.model.jobs) if self.model.jobs[id].worker != hand.number]
+        if foreign:
+            id = foreign[other % len(foreign)]
+            hand.known.pop(id, None)
+            self._exchange(hand, [hand.outcome(id, action, 1000, -1)])
+
+    def _exchange(
+        self,
+        hand: Hand,
+        outcomes: list[tuple[str, bytes] | Outcome],
+        *,
+        want: int = 0,
+        free: int = 0,
+        suspects: int = 0,
+        alone: bool = True,
+        look: bool = False,
+        keep: int = 1000,
+        age: int = -1,
+    ) -> None:
+        model, driver = self.model, self.driver
+        for outcome in outcomes:
+            hand.forget(outcome)
+        plain = [outcome for outcome in outcomes if not isinstance(outcome, Outcome)]
+        others = [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
+        alive = model.workers.get(hand.number, "condemned") != "condemned"
+        before = {} if alive else driver.dump()
+        if self.events == "off":
+            driver.await_millisecond()
+        if want and alive:
+            self.wire.command("RPOP", driver.keys["wake"])
+        free = min(free, want)
+        asked = {"want": want, "free": free, "suspects": suspects, "alone": alone}
+        reply = driver.exchange(hand.session, hand.number, plain, others, look=look, keep=keep, age=age, **asked)
+        if not alive:
+            self._gone(hand, reply, before)
+            return
+        assert not isinstance(reply, ReplyError), reply
+        now, flags, _, listed, records, extras, refused, expired, _ = reply
+        equal([id.decode() for id in refused], model.settle(hand.number, plain, others, keep, age, now), "refused")
+        model.workers[hand.number] = "alive"
+        model.promote(now)
+        claimed = model.claim(hand.number, now=now, **asked)
+        ids = listed.decode().split()
+        equal(ids, [id for id, _ in claimed], "claimed")
+        equal(records, [model.jobs[id].record for id in ids], "records of a claim")
+        hand.learn(ids, records, extras)
+        equal([hand.known[id].suspect for id in ids], [suspect for _, suspect in claimed], "suspects of a claim")
+        self._check_claimed([hand.known[id] for id in ids])
+        self._check_flags(flags, now)
+        if look:
+            dead = {number for number, state in model.workers.items() if state != "alive"}
+            equal({number.decode() for number in expired[::2]}, dead, "workers that seem dead")
+        if model.limited <= now:
+            model.limited = 0
+        driver.await_moment(now + 1)
+
+    def _gone(self, hand: Hand, reply: object, before: dict[bytes, object]) -> None:
+        """A worker that is taken for dead is refused, and nothing has changed."""
+        assert isinstance(reply, ReplyError) and str(reply).startswith(("LEASE", "SESSION")), reply
+        equal(self.driver.dump(), before, "keys after a refused call")
+        self.hands.remove(hand)
+
+    def _check_claimed(self, claimed: list[Claimed]) -> None:
+        for known in claimed:
+            job = self.model.jobs[known.id]
+            equal(known.attempts, job.attempts, f"attempts of {job.id} in its claim")
+            assert job.planned <= (known.plan is not None), f"{job.id} was claimed without its plan"
+
+    def _check_flags(self, flags: int, now: int) -> None:
+        model = self.model
+        left = model.allowance(now)
+        more = bool(model.line or model.prioritized())
+        equal(bool(flags & 1), model.paused, "flag paused")
+        equal(bool(flags & 2), more and not model.paused and left != 0, "flag more")
+        equal(bool(flags & 64), left is not None, "flag limited")
+        equal(bool(flags & 128), left == 0, "flag closed")
+
+    @precondition(lambda self: self.hands)
+    @rule(at=place)
+    def renew(self, at: int) -> None:
+        number = self._hand(at).number
+        reply = self.driver.renew(number)
+        alive = self.model.workers.get(number, "condemned") != "condemned"
+        equal(not isinstance(reply, ReplyError), alive, "renewed")
+        if alive:
+            self.model.workers[number] = "alive"
+
+    @precondition(lambda self: self.hands)
+    @rule(at=place)
+    def reconnect_worker(self, at: int) -> None:
+        """A worker that lost its connection learns what it still holds."""
+        hand = self._hand(at)
+        known = self.model.workers.get(hand.number, "condemned") != "condemned"
+        session = self.driver.open(previous=hand.session.name, number=hand.number, register=False)
+        equal(isinstance(session, Session), known, "reconnected")
+        if isinstance(session, Session):
+            hand.session = session
+            self.model.workers[hand.number] = "alive"
+        else:
+            self.hands.remove(hand)
+
+    @precondition(lambda self: self.hands)
+    @rule(at=place)
+    def retire(self, at: int) -> None:
+        hand = self._hand(at)
+        if self.model.workers.get(hand.number) in ("alive", "lapsed"):
+            equal(self.driver.retire(hand.number), self.model.retire(hand.number), "jobs given back")
+
+    @precondition(lambda self: self.model.workers)
+    @rule(at=place)
+    def lapse(self, at: int) -> None:
+        number = list(self.model.workers)[at % len(self.model.workers)]
+        if self.model.workers[number] == "alive":
+            self.driver.lapse(number, LAPSED)
+            self.model.workers[number] = "lapsed"
+
+    @precondition(lambda self: self.model.workers)
+    @rule(at=place, page=st.integers(1, 3), seen=st.sampled_from([LAPSED, LAPSED, LAPSED, LAPSED + 1]), keep=keeps, age=ages)
+    def reap(self, at: int, page: int, seen: int, keep: int, age: int) -> None:
+        model = self.model
+        number = list(model.workers)[at % len(model.workers)]
+        state = model.workers[number]
+        dead = state == "condemned" or (state == "lapsed" and seen == LAPSED)
+        self.driver.await_millisecond()
+        before = {} if dead else self.driver.dump()
+        left, stalled = self.driver.reap(number, seen, page, self.max_crashes, keep, age)
+        if dead:
+            expected = model.reap(number, page, self.max_crashes, keep, age, self.driver.now())
+            equal((left, stalled.decode().split()), expected, "reaped")
+        else:
+            equal((left, stalled, self.driver.dump()), (-1, b"", before), "reaped of a worker that lives")
+
+    # Managing.
+
+    @rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        equal(self.driver.operate(set_paused(self.driver.keys, paused)), self.model.pause(paused), "paused")
+
+    def _any_id(self, at: int) -> str:
+        ids = sorted(self.model.jobs, key=lambda id: (len(id), id))
+        return ids[at % len(ids)] if ids and at < 8 else f"none{at}"
+
+    @rule(at=st.integers(0, 8))
+    def remove(self, at: int) -> None:
+        id = self._any_id(at)
+        equal(self.driver.operate(remove(self.driver.keys, id)), self.model.remove(id), f"removal of {id}")
+
+    @rule(at=st.integers(0, 8), reason=st.sampled_from(["why", "because"]))
+    def cancel(self, at: int, reason: str) -> None:
+        id = self._any_id(at)
+        equal(self.driver.operate(cancel(self.driver.keys, id, reason)), self.model.cancel(id, reason), f"cancel of {id}")
+
+    @rule(limit=st.sampled_from([None, 0, 1, 2]))
+    def limit_concurrency(self, limit: int | None) -> None:
+        meta = self.driver.keys["meta"]
+        if limit is None:
+            self.wire.command("HDEL", meta, "concurrency")
+        else:
+            self.wire.command("HSET", meta, "concurrency", limit, "special", "1")
+        self.wire.command("LPUSH", self.driver.keys["wake"], "1")
+        self.wire.command("LTRIM", self.driver.keys["wake"], 0, 1)
+        self.model.concurrency = limit
+
+    @rule()
+    def pass_time(self) -> None:
+        self.driver.pass_time(HOUR)
+        self.model.pass_time(HOUR)
+
+    @rule(chance=st.integers(0, 3), force=st.booleans())
+    def obliterate(self, chance: int, force: bool) -> None:
+        if force and chance:
+            return
+        registered = list(self.model.workers)
+        answer = self.model.obliterate(force)
+        equal(self.driver.operate(obliterate(self.driver.keys, force)), answer, "obliterate")
+        if answer == "ok":
+            equal(self.driver.names(), set(), "keys that an obliterate leaves")
+            equal([hand.number for hand in self.hands if hand.number in registered and hand.number in self.model.workers], [], "workers")
+            self.driver.last, self.driver.events_end, self.entry = None, "-", 0
+            self._reopen("")
+
+    # Faults.
+
+    @rule()
+    def flush_scripts(self) -> None:
+        self.wire.command("SCRIPT", "FLUSH")
+
+    @precondition(lambda self: self.driver.last is not None)
+    @rule()
+    def repeat_the_last_call(self) -> None:
+        """The reply was lost: the same bytes come again, and are refused."""
+        last = self.driver.last
+        assert last is not None
+        before = self.driver.dump()
+        reply = self.driver.run(last.frame, *last.arguments)
+        assert isinstance(reply, ReplyError) and str(reply).startswith(("ORDER", "SESSION", "LEASE")), reply
+        equal(self.driver.dump(), before, "keys after a repeated call")
+
+    @rule()
+    def reconnect_producer(self) -> None:
+        """A new session closes the one before it; bytes of that one that arrive late are refused."""
+        old = self.driver.producer
+        self._reopen(old.name)
+        reply = self.driver.numbered(Session(old.name, old.number), *self._late_add())
+        equal(str(reply), "SESSION closed", "an add of a closed session")
+
+    def _late_add(self) -> tuple[Any, ...]:
+        from bullrush.operations.requests import script_frame
+
+        return script_frame("add", self.driver.keys), 1, 0, "", "late", b"late"
+
+    # After each call.
+
+    @invariant()
+    def agree(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        stored = self.driver.read(list(self.model.workers))
+        compare(stored, self.model)
+        for _, fields in stored.events:
+            self.entry += 1
+            equal(int(fields["n"]), self.entry, "number of an event entry")
+
+    @rule(at=st.integers(0, 8))
+    def look(self, at: int) -> None:
+        """What the library tells of the queue."""
+        keys, model, run = self.driver.keys, self.model, self.driver.operate
+        id = self._any_id(at)
+        equal(run(get_state(keys, id)), model.state_of(id), f"state of {id}")
+        equal(run(is_paused(keys)), model.paused, "is_paused")
+        states = [model.state_of(id) for id in model.jobs]
+        counts = {state: count for state, count in run(get_counts(keys, ())).items() if count}
+        equal(counts, {state: states.count(state) for state in set(states)}, "counts")
+        for state in ENDED:
+            finished = [job.id for job in model.finished(state)]
+            equal(run(list_ids(keys, state, 0, -1, True)), finished, f"list of the {state}")
+
+    # The end: whatever has happened, one healthy worker brings every job to its end.
+
+    def teardown(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        try:
+            if sys.exc_info()[0] is None:
+                self._drain()
+        finally:
+            leftover = self.driver.names()
+            if leftover:
+                self.wire.command("UNLINK", *leftover)
+
+    def _drain(self) -> None:
+        model = self.model
+        self.pause(False)
+        self.limit_concurrency(None)
+        for number in list(model.workers):
+            if model.workers[number] == "alive":
+                self.lapse(list(model.workers).index(number))
+            while number in model.workers:
+                self.reap(list(model.workers).index(number), 2, LAPSED, -1, -1)
+        self.hands.clear()
+        self.pass_time()
+        self.join()
+        hand = self.hands[0]
+        for _ in range(200):
+            if not model.having("waiting", "suspect", "prioritized", "delayed", "active") and not model.line:
+                break
+            if model.having("delayed"):
+                self.pass_time()
+            outcomes = [hand.outcome(id, "complete", 1000, -1) for id in sorted(hand.known)]
+            self._exchange(hand, outcomes, want=20, free=20, suspects=2)
+            self.agree()
+        open_jobs = [job.id for job in model.jobs.values() if job.state not in ENDED]
+        assert not open_jobs, f"jobs that do not come to an end: {open_jobs}"
+        equal(self.driver.operate(obliterate(self.driver.keys, True)), "ok", "obliterate")
+        equal(self.driver.names(), set(), "keys that an obliterate leaves")
