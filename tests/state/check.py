@@ -162,9 +162,9 @@ def _compare_counters(stored: Stored, model: QueueModel) -> None:
     equal(stored.hosts, set(model.workers), "hosts")
     for number, state in model.workers.items():
         equal(stored.workers[number] == 0, state == "condemned", f"condemned {number}")
-    minute, *past = meta.get("tally", "0 0 0").replace(":", " ").split()
-    numbers = [int(minute), *map(int, past)]
-    ended = {"completed": sum(numbers[1::3]), "failed": sum(numbers[2::3])}
+    ended = {kind: int(meta.get(kind, "0")) % 2**26 for kind in ("completed", "failed")}
+    for minute in meta.get("past", "").split():
+        ended["completed" if minute[0] == "c" else "failed"] += int(minute.partition(":")[2])
     equal(ended, model.ended, "jobs that ended, by the tally")
 
 

@@ -133,7 +133,11 @@ class Driver:
             flat += [spec.id, spec.record]
         for spec in others:
             flat += [spec.id, spec.record, place_of(spec)]
-        return self.numbered(self.producer, script_frame("add", self.keys), len(plain), len(others), "", *flat)
+        if not others:
+            reply = self.numbered(self.producer, script_frame("add", self.keys), len(plain), "", *flat)
+            return reply if isinstance(reply, ReplyError) else [*reply, b""]
+        sizes = (len(plain), len(others))
+        return self.numbered(self.producer, script_frame("add_special", self.keys), *sizes, "", *flat)
 
     def exchange(
         self,

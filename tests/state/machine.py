@@ -349,7 +349,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _late_add(self) -> tuple[Any, ...]:
         from bullrush.operations.requests import script_frame
 
-        return script_frame("add", self.driver.keys), 1, 0, "", "late", b"late"
+        return script_frame("add", self.driver.keys), 1, "", "late", b"late"
 
     # After each call.
 

@@ -56,17 +56,8 @@ end
 if completed > 0 then completed_absent = missing(completed_ids) end
 if others > 0 then other_absent = missing(other_ids) end
 
--- The first write is one that a full server without allow-oom flags still takes.
-local settled = 0
-if completed > 0 then
-  settled = complete_all(16, completed_ids, completed_absent, tonumber(ARGV[10]), tonumber(ARGV[11]))
-  if completed_absent then
-    for i = 1, completed do
-      if completed_absent[i] then refused[#refused + 1] = completed_ids[i] end
-    end
-  end
-end
-local gone = {}
+-- The others first: what a job said before it ended must not be written behind its end.
+local settled, gone = 0, {}
 for i = 1, others do
   local at, id = others_from + 5 * (i - 1), other_ids[i]
   if (other_absent and other_absent[i]) or gone[id] then
@@ -76,6 +67,15 @@ for i = 1, others do
     redis.call("SREM", held_key, id)
     gone[id] = true
     settled = settled + 1
+  end
+end
+if completed > 0 then
+  if settled > 0 then completed_absent = without(completed_ids, completed_absent, gone) end
+  settled = settled + complete_all(16, completed_ids, completed_absent, tonumber(ARGV[10]), tonumber(ARGV[11]))
+  if completed_absent then
+    for i = 1, completed do
+      if completed_absent[i] then refused[#refused + 1] = completed_ids[i] end
+    end
   end
 end
 redis.call("HSET", sessions_key, ARGV[1], ARGV[2] .. " " .. time[1])

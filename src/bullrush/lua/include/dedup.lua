@@ -14,7 +14,13 @@ local function let_go(id, plan, by_call)
   if next then redis.call("HDEL", dedup_key, "n" .. key) end
   if next and not by_call then
     local job, record, place = cmsgpack.unpack(next)
+    if redis.call("HEXISTS", jobs_key, job) == 1 then
+      -- A job of that id, the user's own, has come meanwhile.
+      redis.call("HDEL", dedup_key, "k" .. key)
+      return
+    end
     meta[8] = (tonumber(meta[8]) or 0) + 1
+    if string.byte(place) == 63 then place = string.sub(place, 2) end
     store(job, record, place, meta[8])
     redis.call("HSET", dedup_key, "k" .. key, job .. " 0")
     following[#following + 1] = job

@@ -19,6 +19,17 @@ local function missing(ids)
   return absent
 end
 
+-- A job that another outcome of this call has ended is absent, too.
+local function without(ids, absent, gone)
+  for i = 1, #ids do
+    if gone[ids[i]] then
+      absent = absent or {}
+      absent[i] = true
+    end
+  end
+  return absent
+end
+
 -- The last `keep` of them are stored; the earlier ones of a batch larger than that would be evicted at once.
 local function complete_all(pairs_from, ids, absent, keep, age)
   local settled, count = ids, #ids
@@ -35,7 +46,7 @@ local function complete_all(pairs_from, ids, absent, keep, age)
     end
     if count == 0 then return 0 end
   end
-  redis.call("SREM", held_key, unpack(settled))
+  local ended = redis.call("SREM", held_key, unpack(settled))
   local dropped = (keep >= 0 and count > keep) and count - keep or 0
   if dropped > 0 then forget({ unpack(settled, 1, dropped) }) end
   if dropped < count then
@@ -52,6 +63,6 @@ local function complete_all(pairs_from, ids, absent, keep, age)
     end
   end
   retain(completed_key, keep, age, count + 200)
-  finished_count[1] = count
-  return count
+  finished_count[1] = finished_count[1] + ended
+  return ended
 end
