@@ -201,7 +201,8 @@ class Model:
             key.until = until if spec.mode == "d" else key.until
             key.holder = nobody
             return None
-        if spec.mode == "k":
+        owned = self.jobs.get(key.holder.id) is key.holder and key.holder.spec.mode not in "td"
+        if spec.mode == "k" and owned:
             key.next = spec
         return key.holder
 
