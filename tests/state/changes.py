@@ -10,7 +10,9 @@ class QueueModel(Model):
 
     # Workers that go.
 
-    def reap(self, number: str, page: int, max_crashes: int, keep: int, age: int, now: int) -> tuple[int, list[str]]:
+    def reap(
+        self, number: str, page: int, max_crashes: int, keep: int, age: int, now: int
+    ) -> tuple[int, list[str]]:
         """Take a page of a dead worker's jobs; returns how many are left, and those that went back."""
         self.workers[number] = "condemned"
         held = self.held_by(number)

@@ -89,8 +89,14 @@ def _compare_finished(stored: Stored, model: QueueModel) -> None:
         for job in model.having(state):
             if job.score == PENDING and job.id in scores:
                 job.score = scores[job.id]
-                assert job.score > max(before, default=0) - 1, f"{job.id} ended before one that had ended earlier"
-        equal({id: round(score) for id, score in scores.items()}, {j.id: round(j.score) for j in model.having(state)}, state)
+                assert job.score > max(before, default=0) - 1, (
+                    f"{job.id} ended before one that had ended earlier"
+                )
+        equal(
+            {id: round(score) for id, score in scores.items()},
+            {j.id: round(j.score) for j in model.having(state)},
+            state,
+        )
 
 
 def _compare_details(stored: Stored, model: QueueModel) -> None:
@@ -121,7 +127,9 @@ def _check_plan(plan: bytes | None, job: Job) -> None:
     expected = [f"d{job.spec.mode}{job.spec.key}"] if job.spec.mode else []
     if job.cancelled is not None:
         expected.append(f"c{job.cancelled}")
-    equal(sorted(part for part in parts if part[0] != "t"), sorted(expected), f"parts of the plan of {job.id}")
+    equal(
+        sorted(part for part in parts if part[0] != "t"), sorted(expected), f"parts of the plan of {job.id}"
+    )
 
 
 def _compare_keys(stored: Stored, model: QueueModel) -> None:
@@ -134,7 +142,11 @@ def _compare_keys(stored: Stored, model: QueueModel) -> None:
             unpacker = msgpack.Unpacker()
             unpacker.feed(value)
             followers[name[1:]] = list(unpacker)
-    equal(holders, {name: f"{key.holder.id} {key.until}" for name, key in model.keys.items()}, "deduplication keys")
+    equal(
+        holders,
+        {name: f"{key.holder.id} {key.until}" for name, key in model.keys.items()},
+        "deduplication keys",
+    )
     expected = {
         name: [key.next.id, key.next.record.decode(), place_of(key.next).removeprefix("?")]
         for name, key in model.keys.items()
@@ -153,7 +165,9 @@ def _compare_counters(stored: Stored, model: QueueModel) -> None:
     meta = stored.meta
     equal(int(meta.get("held", 0)), len(model.having("active")), "counter of held jobs")
     equal(meta.get("paused", "0") == "1", model.paused, "paused")
-    equal(meta.get("concurrency"), None if model.concurrency is None else str(model.concurrency), "concurrency")
+    equal(
+        meta.get("concurrency"), None if model.concurrency is None else str(model.concurrency), "concurrency"
+    )
     if model.ghosts or model.concurrency is not None:
         equal(meta.get("special"), "1", "special")
     total = len(model.jobs) + model.removed + model.evicted

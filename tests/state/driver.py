@@ -115,7 +115,9 @@ class Driver:
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
 
-    def open(self, *, previous: str = "", number: str = "", register: bool = True, events: str = "") -> Session | ReplyError:
+    def open(
+        self, *, previous: str = "", number: str = "", register: bool = True, events: str = ""
+    ) -> Session | ReplyError:
         """Open a session, of a worker if a number is given."""
         self.sessions += 1
         session = Session(f"session{self.sessions}")
@@ -159,7 +161,9 @@ class Driver:
             flat += [id, outcome]
         for told in others:
             flat += [told.kind, told.id, told.a, told.b, told.c]
-        published = ["completed", b"".join(b"\xa1" + id.encode() + b"\xc0" for id, _ in plain)] if plain else []
+        published = (
+            ["completed", b"".join(b"\xa1" + id.encode() + b"\xc0" for id, _ in plain)] if plain else []
+        )
         numbers = (want, free, suspects, int(alone), int(look), keep, age)
         sizes = (len(plain), len(others), len(published) // 2)
         frame = script_frame("exchange", self.keys, (self.keys.held(number),))
@@ -199,7 +203,8 @@ class Driver:
         for name, factor in (("delayed", 4096), ("completed", 1), ("failed", 1), ("expiries", 1)):
             scores = self._scores(self.wire.command("ZRANGE", keys[name], 0, -1, "WITHSCORES"))
             moves += [
-                ("ZADD", keys[name], "XX", f"{score - ms * factor:.3f}", member) for member, score in scores.items()
+                ("ZADD", keys[name], "XX", f"{score - ms * factor:.3f}", member)
+                for member, score in scores.items()
             ]
         limited = self.wire.command("HGET", keys["meta"], "limited")
         if limited:

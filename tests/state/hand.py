@@ -43,7 +43,9 @@ class Hand:
         """Take up what a claim has brought."""
         for id, record in zip(ids, records, strict=True):
             self.known[id] = Claimed(id, len(record) > 4000)
-        for at, attempts, plan, suspect in zip(extras[::4], extras[1::4], extras[2::4], extras[3::4], strict=True):
+        for at, attempts, plan, suspect in zip(
+            extras[::4], extras[1::4], extras[2::4], extras[3::4], strict=True
+        ):
             job = self.known[ids[at]]
             job.attempts = Attempts.parse(attempts) if attempts else None
             job.plan, job.suspect = plan or None, suspect == b"1"

@@ -33,9 +33,7 @@ settlements = st.lists(st.tuples(place, st.sampled_from(ACTIONS)), max_size=4)
 keeps = st.sampled_from([1000, 1000, 2, 1, 0, -1])
 ages = st.sampled_from([-1, -1, HOUR // 2])
 dates = st.sampled_from([{}, {}, {"delay": 2 * HOUR}, {"delay": HOUR}, {"delay": 1}, {"run_at": LAPSED}])
-owners = st.one_of(
-    st.just({}), st.sampled_from(IDS).map(lambda id: {"id": id, "own": True})
-)
+owners = st.one_of(st.just({}), st.sampled_from(IDS).map(lambda id: {"id": id, "own": True}))
 lines = st.sampled_from([{}, {"priority": 1}, {"priority": 5}, {"lifo": True}, {"large": True}])
 keys = st.one_of(
     st.just({}),
@@ -43,7 +41,9 @@ keys = st.one_of(
         lambda drawn: {"mode": drawn[0], "ttl": drawn[1], "key": drawn[2]}
     ),
 )
-specials = st.tuples(owners, lines, dates, keys).map(lambda parts: {k: v for part in parts for k, v in part.items()})
+specials = st.tuples(owners, lines, dates, keys).map(
+    lambda parts: {k: v for part in parts for k, v in part.items()}
+)
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -114,13 +114,28 @@ class QueueMachine(RuleBasedStateMachine):
         return self.hands[at % len(self.hands)]
 
     @precondition(lambda self: self.hands)
-    @rule(at=place, want=st.integers(1, 4), free=st.integers(0, 4), suspects=st.integers(0, 2), alone=st.booleans())
+    @rule(
+        at=place,
+        want=st.integers(1, 4),
+        free=st.integers(0, 4),
+        suspects=st.integers(0, 2),
+        alone=st.booleans(),
+    )
     def claim(self, at: int, want: int, free: int, suspects: int, alone: bool) -> None:
         self._exchange(self._hand(at), [], want=want, free=free, suspects=suspects, alone=alone)
 
     @precondition(lambda self: any(hand.known for hand in self.hands))
-    @rule(at=place, chosen=settlements, want=st.sampled_from([0, 0, 2]), keep=keeps, age=ages, look=st.booleans())
-    def settle(self, at: int, chosen: list[tuple[int, str]], want: int, keep: int, age: int, look: bool) -> None:
+    @rule(
+        at=place,
+        chosen=settlements,
+        want=st.sampled_from([0, 0, 2]),
+        keep=keeps,
+        age=ages,
+        look=st.booleans(),
+    )
+    def settle(
+        self, at: int, chosen: list[tuple[int, str]], want: int, keep: int, age: int, look: bool
+    ) -> None:
         """Outcomes of jobs that this worker was given; some of them may be another's by now."""
         hand = [hand for hand in self.hands if hand.known][at % sum(1 for hand in self.hands if hand.known)]
         outcomes: list[tuple[str, bytes] | Outcome] = []
@@ -172,13 +187,19 @@ class QueueMachine(RuleBasedStateMachine):
             self.wire.command("RPOP", driver.keys["wake"])
         free = min(free, want)
         asked = {"want": want, "free": free, "suspects": suspects, "alone": alone}
-        reply = driver.exchange(hand.session, hand.number, plain, others, look=look, keep=keep, age=age, **asked)
+        reply = driver.exchange(
+            hand.session, hand.number, plain, others, look=look, keep=keep, age=age, **asked
+        )
         if not alive:
             self._gone(hand, reply, before)
             return
         assert not isinstance(reply, ReplyError), reply
         now, flags, _, listed, records, extras, refused, expired, _ = reply
-        equal([id.decode() for id in refused], model.settle(hand.number, plain, others, keep, age, now), "refused")
+        equal(
+            [id.decode() for id in refused],
+            model.settle(hand.number, plain, others, keep, age, now),
+            "refused",
+        )
         model.workers[hand.number] = "alive"
         model.promote(now)
         claimed = model.claim(hand.number, now=now, **asked)
@@ -186,7 +207,9 @@ class QueueMachine(RuleBasedStateMachine):
         equal(ids, [id for id, _ in claimed], "claimed")
         equal(records, [model.jobs[id].record for id in ids], "records of a claim")
         hand.learn(ids, records, extras)
-        equal([hand.known[id].suspect for id in ids], [suspect for _, suspect in claimed], "suspects of a claim")
+        equal(
+            [hand.known[id].suspect for id in ids], [suspect for _, suspect in claimed], "suspects of a claim"
+        )
         self._check_claimed([hand.known[id] for id in ids])
         self._check_flags(flags, now)
         if look:
@@ -257,7 +280,13 @@ class QueueMachine(RuleBasedStateMachine):
             self.model.workers[number] = "lapsed"
 
     @precondition(lambda self: self.model.workers)
-    @rule(at=place, page=st.integers(1, 3), seen=st.sampled_from([LAPSED, LAPSED, LAPSED, LAPSED + 1]), keep=keeps, age=ages)
+    @rule(
+        at=place,
+        page=st.integers(1, 3),
+        seen=st.sampled_from([LAPSED, LAPSED, LAPSED, LAPSED + 1]),
+        keep=keeps,
+        age=ages,
+    )
     def reap(self, at: int, page: int, seen: int, keep: int, age: int) -> None:
         model = self.model
         number = list(model.workers)[at % len(model.workers)]
@@ -290,7 +319,11 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(at=st.integers(0, 8), reason=st.sampled_from(["why", "because"]))
     def cancel(self, at: int, reason: str) -> None:
         id = self._any_id(at)
-        equal(self.driver.operate(cancel(self.driver.keys, id, reason)), self.model.cancel(id, reason), f"cancel of {id}")
+        equal(
+            self.driver.operate(cancel(self.driver.keys, id, reason)),
+            self.model.cancel(id, reason),
+            f"cancel of {id}",
+        )
 
     @rule(limit=st.sampled_from([None, 0, 1, 2]))
     def limit_concurrency(self, limit: int | None) -> None:
@@ -317,7 +350,15 @@ class QueueMachine(RuleBasedStateMachine):
         equal(self.driver.operate(obliterate(self.driver.keys, force)), answer, "obliterate")
         if answer == "ok":
             equal(self.driver.names(), set(), "keys that an obliterate leaves")
-            equal([hand.number for hand in self.hands if hand.number in registered and hand.number in self.model.workers], [], "workers")
+            equal(
+                [
+                    hand.number
+                    for hand in self.hands
+                    if hand.number in registered and hand.number in self.model.workers
+                ],
+                [],
+                "workers",
+            )
             self.driver.last, self.driver.events_end, self.entry = None, "-", 0
             self._reopen("")
 

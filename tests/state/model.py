@@ -283,7 +283,13 @@ class Model:
     # The worker's call.
 
     def settle(
-        self, number: str, plain: list[tuple[str, bytes]], others: list[Outcome], keep: int, age: int, now: int
+        self,
+        number: str,
+        plain: list[tuple[str, bytes]],
+        others: list[Outcome],
+        keep: int,
+        age: int,
+        now: int,
     ) -> list[str]:
         """Settle; returns the ids whose outcome is refused."""
         refused = [id for id, _ in plain if not self._is_held(id, number)]
@@ -332,7 +338,9 @@ class Model:
             self._finish(job, state, now, int(told.b), int(told.c), bytes(told.a))  # type: ignore[arg-type]
         elif kind in "rl":
             before, job.attempts = job.attempts or Attempts(), Attempts.parse(str(told.a))
-            assert job.attempts.made == before.made + (kind == "r"), f"the worker counts wrong: {before}, {told}"
+            assert job.attempts.made == before.made + (kind == "r"), (
+                f"the worker counts wrong: {before}, {told}"
+            )
             job.failures += kind == "r"
             if kind == "r":
                 job.outcome = bytes(told.c)  # type: ignore[arg-type]
@@ -380,14 +388,18 @@ class Model:
         left = self.allowance(now)
         if left is not None:
             want = min(want, free, left)
-        claimed = [] if self.paused else [(id, True) for id in self._next_suspects(min(suspects, want), alone)]
+        claimed = (
+            [] if self.paused else [(id, True) for id in self._next_suspects(min(suspects, want), alone)]
+        )
         if not self.paused:
             claimed += [(id, False) for id in self._next_in_line(want - len(claimed))]
             if not self.line:
                 claimed += [(job.id, False) for job in self.prioritized()[: max(0, want - len(claimed))]]
         for id, _ in claimed:
             job = self.jobs[id]
-            assert job.state in ("waiting", "suspect", "prioritized"), f"{id} was claimed while it was {job.state}"
+            assert job.state in ("waiting", "suspect", "prioritized"), (
+                f"{id} was claimed while it was {job.state}"
+            )
             job.state, job.worker = "active", number
         return claimed
 
