@@ -186,7 +186,9 @@ class Model:
 
     def _meet(self, spec: Spec, now: int) -> Job | None:
         """Who holds the key of a new job; None: the key is its own now."""
-        for name in [name for name, key in self.keys.items() if 0 < key.until <= now]:
+        # One with a job kept behind it goes with its holder.
+        over = [name for name, key in self.keys.items() if 0 < key.until <= now and key.next is None]
+        for name in over:
             del self.keys[name]
         until = now + spec.ttl if spec.ttl and spec.mode != "k" else 0
         nobody = Job(spec, b"", 0, 0, False)  # `add` puts the stored job into its place
