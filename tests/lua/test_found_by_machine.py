@@ -128,3 +128,15 @@ def test_a_completion_told_twice_counts_once(working: ScriptQueue) -> None:
     working.claim(1)
     working.exchange(completed=[("1", OUTCOME), ("1", OUTCOME)])
     assert working.count_held() == 0
+
+
+# By hand.
+
+
+def test_a_job_that_completed_before_its_cancel_was_heard_may_run_again(working: ScriptQueue) -> None:
+    working.add([("1", RECORD)])
+    working.claim(1)
+    cancel(working, "1")
+    working.exchange(completed=[("1", OUTCOME)])
+    assert working.next("retry", "", "", 1, 1, "1") == b"1 completed"
+    assert b"\0c" not in working.exchange(want=1)[5][2]

@@ -66,12 +66,19 @@ if completed > 0 then
     end
   end
 end
-local gone = {}
+local gone, ended = {}, {}
+if others > 0 then
+  for i = 1, completed do ended[completed_ids[i]] = true end
+end
 for i = 1, others do
   local at, id = others_from + 5 * (i - 1), other_ids[i]
-  if (other_absent and other_absent[i]) or gone[id] then
+  local said = ARGV[at] == "p" or ARGV[at] == "g"
+  local overtaken = (other_absent and other_absent[i]) or gone[id] or (ended[id] and not said)
+  -- What a job said before it completed in this call stays only if the job does.
+  if not overtaken and ended[id] then overtaken = redis.call("HEXISTS", jobs_key, id) == 0 end
+  if overtaken then
     -- Progress or a line that was overtaken by the job's own outcome is dropped without a word.
-    if ARGV[at] ~= "p" and ARGV[at] ~= "g" then refused[#refused + 1] = id end
+    if not said then refused[#refused + 1] = id end
   elseif SETTLE[ARGV[at]](id, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]) then
     redis.call("SREM", held_key, id)
     gone[id] = true

@@ -21,6 +21,13 @@ local function take_over(key, id, limit)
   if limit > 0 then redis.call("ZADD", expiries_key, string.format("%.0f", limit), key) end
 end
 
+-- A key that lasts for its ttl may outlive its job, and another job may have come to the id since.
+local function owns(holder, key)
+  local plan = redis.call("HGET", plans_key, holder)
+  local owned = plan and plan_part(plan, "d")
+  return owned and string.sub(owned, 2) == key
+end
+
 -- Returns the id of the job that holds the key when the new one is refused; false, and the key is the new one's.
 local function deduplicate(id, record, place)
   local from = string.find(place, "\0", 1, true) + 1
@@ -33,7 +40,8 @@ local function deduplicate(id, record, place)
     take_over(key, id, limit)
     return false
   end
-  if (mode == "d" or mode == "r") and redis.call("ZREM", delayed_key, holder) == 1 then
+  if (mode == "d" or mode == "r") and owns(holder, key) and redis.call("ZREM", delayed_key, holder) == 1 then
+    redis.call("HDEL", attempts_key, holder)
     forget({ holder })
     replaced[#replaced + 1] = holder .. " delayed"
     take_over(key, id, mode == "d" and limit or tonumber(until_then))

@@ -35,7 +35,7 @@ local function complete_all(pairs_from, ids, absent, keep, age)
     end
     if count == 0 then return 0 end
   end
-  redis.call("SREM", held_key, unpack(settled))
+  local ended = redis.call("SREM", held_key, unpack(settled))
   local dropped = (keep >= 0 and count > keep) and count - keep or 0
   if dropped > 0 then forget({ unpack(settled, 1, dropped) }) end
   if dropped < count then
@@ -52,6 +52,6 @@ local function complete_all(pairs_from, ids, absent, keep, age)
     end
   end
   retain(completed_key, keep, age, count + 200)
-  finished_count[1] = count
-  return count
+  finished_count[1] = ended
+  return ended
 end
