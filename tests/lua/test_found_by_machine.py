@@ -22,7 +22,9 @@ def working(queue: ScriptQueue) -> ScriptQueue:
 def places_of(queue: ScriptQueue, id: str) -> list[str]:
     """Everything but the record that knows of an id."""
     client, keys = queue.client, queue.keys
-    lists = [name for name in ("waiting", "suspects") if f"\1{id}".encode() in client.lrange(keys[name], 0, -1)]
+    lists = [
+        name for name in ("waiting", "suspects") if f"\1{id}".encode() in client.lrange(keys[name], 0, -1)
+    ]
     lists += ["waiting"] * client.lrange(keys["waiting"], 0, -1).count(id.encode())
     zsets = ("prioritized", "delayed", "completed", "failed")
     lists += [name for name in zsets if client.zscore(keys[name], id) is not None]

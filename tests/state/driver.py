@@ -11,7 +11,7 @@ from bullrush._core.session import ReplyError
 from bullrush.keys import Keys
 from bullrush.operations.requests import Numbered, Operation, Read, script_frame
 from tests.faults.wire import Argument, Wire
-from tests.state.model import Outcome, Spec
+from tests.state.pieces import Outcome, Spec
 
 ResultT = TypeVar("ResultT")
 LEASE = 3_600_000
@@ -115,7 +115,9 @@ class Driver:
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
 
-    def open(self, *, previous: str = "", number: str = "", register: bool = True, events: str = "") -> Session | ReplyError:
+    def open(
+        self, *, previous: str = "", number: str = "", register: bool = True, events: str = ""
+    ) -> Session | ReplyError:
         """Open a session, of a worker if a number is given."""
         self.sessions += 1
         session = Session(f"session{self.sessions}")
@@ -133,7 +135,9 @@ class Driver:
             flat += [spec.id, spec.record]
         for spec in others:
             flat += [spec.id, spec.record, place_of(spec)]
-        return self.numbered(self.producer, script_frame("add", self.keys), len(plain), len(others), "", *flat)
+        frame = script_frame("add_special" if others else "add", self.keys)
+        counts = (len(plain), len(others), "") if others else (len(plain), "")
+        return self.numbered(self.producer, frame, *counts, *flat)
 
     def exchange(
         self,
@@ -155,7 +159,9 @@ class Driver:
             flat += [id, outcome]
         for told in others:
             flat += [told.kind, told.id, told.a, told.b, told.c]
-        published = ["completed", b"".join(b"\xa1" + id.encode() + b"\xc0" for id, _ in plain)] if plain else []
+        published = (
+            ["completed", b"".join(b"\xa1" + id.encode() + b"\xc0" for id, _ in plain)] if plain else []
+        )
         numbers = (want, free, suspects, int(alone), int(look), keep, age)
         sizes = (len(plain), len(others), len(published) // 2)
         frame = script_frame("exchange", self.keys, (self.keys.held(number),))
@@ -195,7 +201,8 @@ class Driver:
         for name, factor in (("delayed", 4096), ("completed", 1), ("failed", 1), ("expiries", 1)):
             scores = self._scores(self.wire.command("ZRANGE", keys[name], 0, -1, "WITHSCORES"))
             moves += [
-                ("ZADD", keys[name], "XX", f"{score - ms * factor:.3f}", member) for member, score in scores.items()
+                ("ZADD", keys[name], "XX", f"{score - ms * factor:.3f}", member)
+                for member, score in scores.items()
             ]
         limited = self.wire.command("HGET", keys["meta"], "limited")
         if limited:
