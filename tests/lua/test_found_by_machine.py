@@ -95,6 +95,16 @@ def test_a_claim_of_ghosts_lets_no_prioritized_job_pass_the_line(working: Script
     assert (working.claim(1), working.claim(1), working.claim(1)) == ([], ["2"], ["3"])
 
 
+def test_no_more_suspects_are_claimed_than_jobs(working: ScriptQueue) -> None:
+    working.add([("1", RECORD), ("2", RECORD)])
+    assert working.claim(2) == ["1", "2"]
+    working.client.zadd(working.keys["workers"], {NUMBER: 1})
+    assert working.run("reap", NUMBER, 1, 10, 2, 10, -1, held=working.held) == [0, b"1 2"]
+    working.client.hdel(working.keys["sessions"], f"w{NUMBER}")  # the same number again
+    working.register("s2")
+    assert working.claim(1, want_suspects=2) == ["1"]
+
+
 # Outcomes.
 
 

@@ -27,7 +27,7 @@ ACTIONS = (
 _names = itertools.count(1)
 
 place = st.integers(0, 5)
-settlements = st.lists(st.tuples(place, st.sampled_from(ACTIONS)), max_size=4)
+settlements = st.lists(st.tuples(place, st.sampled_from(ACTIONS)), min_size=1, max_size=4)
 keeps = st.sampled_from([1000, 1000, 2, 1, 0, -1])
 ages = st.sampled_from([-1, -1, HOUR // 2])
 dates = st.sampled_from([{}, {}, {"delay": 2 * HOUR}, {"delay": HOUR}, {"delay": 1}, {"run_at": LAPSED}])
@@ -66,6 +66,9 @@ class Workshop(RuleBasedStateMachine):
         self.driver = Driver(self.wire, f"machine{next(_names)}", searchable)
         self.events, self.max_crashes = events, max_crashes
         self._reopen("")
+        self.join()
+        self.join()
+        self._add([{}, {}, {"priority": 1}])
 
     def _reopen(self, previous: str) -> None:
         session = self.driver.open(previous=previous, events=self.events)
@@ -103,6 +106,9 @@ class Workshop(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.model.workers) < 3)
     @rule()
+    def join_another(self) -> None:
+        self.join()
+
     def join(self) -> None:
         number = str(1000 + next(self.numbers))
         session = self.driver.open(number=number)
@@ -117,9 +123,9 @@ class Workshop(RuleBasedStateMachine):
     @rule(
         at=place,
         want=st.integers(1, 4),
-        free=st.integers(0, 4),
-        suspects=st.integers(0, 2),
-        alone=st.booleans(),
+        free=st.sampled_from([4, 4, 4, 1, 0]),
+        suspects=st.sampled_from([2, 2, 1, 0]),
+        alone=st.sampled_from([True, True, False]),
     )
     def claim(self, at: int, want: int, free: int, suspects: int, alone: bool) -> None:
         self._exchange(self._hand(at), [], want=want, free=free, suspects=suspects, alone=alone)
@@ -137,7 +143,21 @@ class Workshop(RuleBasedStateMachine):
         self, at: int, chosen: list[tuple[int, str]], want: int, keep: int, age: int, look: bool
     ) -> None:
         """Outcomes of jobs that this worker was given; some of them may be another's by now."""
-        hand = [hand for hand in self.hands if hand.known][at % sum(1 for hand in self.hands if hand.known)]
+        hands = [hand for hand in self.hands if hand.known]
+        self._settle(
+            hands[at % len(hands)], chosen, keep, age, want=want, free=want, suspects=want, look=look
+        )
+
+    @precondition(lambda self: self.hands)
+    @rule(at=place, chosen=settlements, keep=keeps, age=ages)
+    def work(self, at: int, chosen: list[tuple[int, str]], keep: int, age: int) -> None:
+        """Claim, and settle in the next call."""
+        hand = self._hand(at)
+        self._exchange(hand, [], want=3, free=3, suspects=2)
+        if hand in self.hands:
+            self._settle(hand, chosen, keep, age, want=1, free=1, suspects=1)
+
+    def _settle(self, hand: Hand, chosen: list[tuple[int, str]], keep: int, age: int, **asked: Any) -> None:
         outcomes: list[tuple[str, bytes] | Outcome] = []
         left = sorted(hand.known)
         for index, action in chosen:
@@ -148,7 +168,7 @@ class Workshop(RuleBasedStateMachine):
             if isinstance(outcomes[-1], Outcome) and outcomes[-1].kind in "spg":
                 continue
             left.remove(id)
-        self._exchange(hand, outcomes, want=want, free=want, suspects=want, keep=keep, age=age, look=look)
+        self._exchange(hand, outcomes, keep=keep, age=age, **asked)
 
     @precondition(lambda self: self.hands and self.model.jobs)
     @rule(at=place, other=place, action=st.sampled_from(ACTIONS))
@@ -240,8 +260,6 @@ class Workshop(RuleBasedStateMachine):
         equal(bool(flags & 64), left is not None, "flag limited")
         equal(bool(flags & 128), left == 0, "flag closed")
 
-    @precondition(lambda self: self.hands)
-    @rule(at=place)
     def renew(self, at: int) -> None:
         number = self._hand(at).number
         reply = self.driver.renew(number)
@@ -250,8 +268,6 @@ class Workshop(RuleBasedStateMachine):
         if alive:
             self.model.workers[number] = "alive"
 
-    @precondition(lambda self: self.hands)
-    @rule(at=place)
     def reconnect_worker(self, at: int) -> None:
         """A worker that lost its connection learns what it still holds."""
         hand = self._hand(at)
@@ -280,6 +296,16 @@ class Workshop(RuleBasedStateMachine):
             self.model.workers[number] = "lapsed"
 
     @precondition(lambda self: self.model.workers)
+    @rule(at=place)
+    def crash(self, at: int) -> None:
+        """A worker dies, and its jobs are taken back."""
+        number = list(self.model.workers)[at % len(self.model.workers)]
+        self.lapse(at)
+        while number in self.model.workers:
+            self.reap(list(self.model.workers).index(number), 2, LAPSED, 1000, -1)
+        self.join()
+
+    @precondition(lambda self: self.model.workers)
     @rule(
         at=place,
         page=st.integers(1, 3),
@@ -303,22 +329,28 @@ class Workshop(RuleBasedStateMachine):
 
     # Faults.
 
-    @rule()
+    @rule(fault=st.sampled_from(["flush_scripts", "repeat_the_last_call", "reconnect_producer"]))
+    def fault(self, fault: str) -> None:
+        getattr(self, fault)()
+
+    @precondition(lambda self: self.hands)
+    @rule(sign=st.sampled_from(["renew", "reconnect_worker"]), at=place)
+    def live(self, sign: str, at: int) -> None:
+        getattr(self, sign)(at)
+
     def flush_scripts(self) -> None:
         self.wire.command("SCRIPT", "FLUSH")
 
-    @precondition(lambda self: self.driver.last is not None)
-    @rule()
     def repeat_the_last_call(self) -> None:
         """The reply was lost: the same bytes come again, and are refused."""
         last = self.driver.last
-        assert last is not None
+        if last is None:
+            return
         before = self.driver.dump()
         reply = self.driver.run(last.frame, *last.arguments)
         assert isinstance(reply, ReplyError) and str(reply).startswith(("ORDER", "SESSION", "LEASE")), reply
         equal(self.driver.dump(), before, "keys after a repeated call")
 
-    @rule()
     def reconnect_producer(self) -> None:
         """A new session closes the one before it; bytes of that one that arrive late are refused."""
         old = self.driver.producer

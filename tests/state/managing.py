@@ -22,7 +22,40 @@ from tests.state.pieces import ENDED
 
 WAITING = ("waiting", "suspect", "prioritized", "delayed")
 place = st.integers(0, 8)
-limits = st.sampled_from([None, None, 1, 2])
+
+# Methods of the machine with their arguments.
+ONE = (
+    *(("remove",), ("cancel", "why"), ("cancel", "because"), ("promote",), ("retry", True), ("retry", False)),
+    *(("change_delay", LAPSED), ("change_delay", HOUR), ("change_delay", 2 * HOUR)),
+    *(("change_priority", 0, False), ("change_priority", 0, True)),
+    *(("change_priority", 1, False), ("change_priority", 1, True), ("change_priority", 5, False)),
+    *(
+        ("rewrite", 10),
+        ("rewrite", 5000),
+        ("report", True),
+        ("report", False),
+        ("clear_logs", 0),
+        ("clear_logs", 1),
+    ),
+    ("look",),
+)
+MANY = (
+    *(("promote_all", None), ("promote_all", 1), ("promote_all", 2)),
+    *(("retry_all", state, limit) for state in ENDED for limit in (None, 1, 2)),
+    *(("drain", False), ("drain", True), ("pass_time",), ("pass_time",), ("pass_time",)),
+    *(
+        ("clean", state, limit)
+        for state in ("waiting", "prioritized", "delayed", *ENDED)
+        for limit in (None, 1, 2)
+    ),
+    *(("free_key", "x"), ("free_key", "y"), ("free_key", "z"), ("obliterate", True), ("obliterate", False)),
+)
+LIMITS = (
+    *(("pause", False), ("pause", False), ("pause", True)),
+    *(("limit_concurrency", None), ("limit_concurrency", None), ("limit_concurrency", None)),
+    *(("limit_concurrency", 0), ("limit_concurrency", 1), ("limit_concurrency", 2)),
+    *(("hold", True), ("hold", True), ("hold", False)),
+)
 
 
 class QueueMachine(Workshop):
@@ -31,19 +64,33 @@ class QueueMachine(Workshop):
     def _run(self, operation: Operation[Any], expected: object, what: str) -> None:
         equal(self.driver.operate(operation), expected, what)
 
-    @rule(paused=st.booleans())
+    # What may be picked. Few rules, so that much of a life is work.
+
+    @rule(call=st.sampled_from(ONE), at=place)
+    def manage_one(self, call: tuple[Any, ...], at: int) -> None:
+        name, *arguments = call
+        getattr(self, name)(at, *arguments)
+
+    @rule(call=st.sampled_from(MANY))
+    def manage_all(self, call: tuple[Any, ...]) -> None:
+        name, *arguments = call
+        getattr(self, name)(*arguments)
+
+    @rule(call=st.sampled_from(LIMITS))
+    def limit(self, call: tuple[Any, ...]) -> None:
+        name, *arguments = call
+        getattr(self, name)(*arguments)
+
+    # The queue as a whole.
+
     def pause(self, paused: bool) -> None:
         self._run(set_paused(self.driver.keys, paused), self.model.pause(paused), "paused")
 
-    @rule()
     def pass_time(self) -> None:
         self.driver.pass_time(HOUR)
         self.model.pass_time(HOUR)
 
-    @rule(chance=st.integers(0, 3), force=st.booleans())
-    def obliterate(self, chance: int, force: bool) -> None:
-        if force and chance:
-            return
+    def obliterate(self, force: bool) -> None:
         answer = self.model.obliterate(force)
         self._run(obliterate(self.driver.keys, force), answer, "obliterate")
         if answer == "ok":
@@ -59,42 +106,35 @@ class QueueMachine(Workshop):
         ids.sort(key=lambda id: (len(id), id))
         return ids[at % len(ids)] if ids and at < 8 else f"none{at}"
 
-    @rule(at=place)
     def remove(self, at: int) -> None:
         id = self._any_id(at)
         self._run(remove(self.driver.keys, id), self.model.remove(id), f"removal of {id}")
 
-    @rule(at=place, reason=st.sampled_from(["why", "because"]))
     def cancel(self, at: int, reason: str) -> None:
         id = self._any_id(at)
         self._run(cancel(self.driver.keys, id, reason), self.model.cancel(id, reason), f"cancel of {id}")
 
-    @rule(at=place)
     def promote(self, at: int) -> None:
         id = self._any_id(at, "delayed")
         expected = self.model.state_of(id) if not self.model.promote_one(id) else None
         self._run(change.promote(self.driver.keys, id), expected, f"promotion of {id}")
 
-    @rule(at=place, due=st.sampled_from([LAPSED, HOUR, 2 * HOUR]))
     def change_delay(self, at: int, due: int) -> None:
         id = self._any_id(at, "delayed")
         due = due if due == LAPSED else self.driver.now() + due
         expected = self.model.state_of(id) if not self.model.change_due(id, due) else None
         self._run(change.change_delay(self.driver.keys, id, "t", due), expected, f"delay of {id}")
 
-    @rule(at=place, priority=st.sampled_from([0, 1, 5]), lifo=st.booleans())
     def change_priority(self, at: int, priority: int, lifo: bool) -> None:
         id = self._any_id(at)
         operation = change.change_priority(self.driver.keys, id, priority, lifo)
         self._run(operation, self.model.change_priority(id, priority, lifo), f"priority of {id}")
 
-    @rule(at=place, reset=st.booleans())
     def retry(self, at: int, reset: bool) -> None:
         id = self._any_id(at, *ENDED)
         operation = change.retry(self.driver.keys, id, reset)
         self._run(operation, self.model.retry(id, reset, self.driver.now()), f"retry of {id}")
 
-    @rule(at=place, size=st.sampled_from([10, 5000]))
     def rewrite(self, at: int, size: int) -> None:
         id, record = self._any_id(at), b"rewritten%d" % next(self.numbers) + b"." * size
         reply = self.driver.numbered(
@@ -102,7 +142,6 @@ class QueueMachine(Workshop):
         )
         equal(reply == b"1", self.model.rewrite(id, record), f"rewriting of {id}")
 
-    @rule(at=place, line=st.booleans())
     def report(self, at: int, line: bool) -> None:
         """Progress or a log line that is told from outside."""
         id, keys = self._any_id(at), self.driver.keys
@@ -119,7 +158,6 @@ class QueueMachine(Workshop):
             notes.add_log(keys, id, text, 3), -1 if job is None else len(job.lines), f"log lines of {id}"
         )
 
-    @rule(at=place, keep=st.integers(0, 1))
     def clear_logs(self, at: int, keep: int) -> None:
         id = self._any_id(at)
         self._run(notes.clear_logs(self.driver.keys, id, keep), None, f"clearing of {id}")
@@ -129,42 +167,34 @@ class QueueMachine(Workshop):
 
     # Many jobs.
 
-    @rule(limit=limits)
     def promote_all(self, limit: int | None) -> None:
         self._run(manage.promote_jobs(self.driver.keys, limit), self.model.promote_all(limit), "promoted")
 
-    @rule(state=st.sampled_from(ENDED), limit=limits)
     def retry_all(self, state: Any, limit: int | None) -> None:
         operation = manage.retry_jobs(self.driver.keys, state, None, limit)
         self.driver.await_millisecond()
         self._run(operation, self.model.retry_all(state, limit, self.driver.now()), f"retried of the {state}")
 
-    @rule(delayed=st.booleans(), chance=st.integers(0, 2))
-    def drain(self, delayed: bool, chance: int) -> None:
-        if not chance:
-            self._run(manage.drain(self.driver.keys, delayed), self.model.drain(delayed), "drained")
+    def drain(self, delayed: bool) -> None:
+        self._run(manage.drain(self.driver.keys, delayed), self.model.drain(delayed), "drained")
 
-    @rule(state=st.sampled_from(["waiting", "prioritized", "delayed", *ENDED]), limit=limits)
     def clean(self, state: Any, limit: int | None) -> None:
         operation = manage.clean(self.driver.keys, state, 0, limit or 0)
         self._run(operation, self.model.clean(state, limit or 0), f"cleaned of the {state}")
 
     # Limits and keys.
 
-    @rule(limit=st.sampled_from([None, 0, 1, 2]))
     def limit_concurrency(self, limit: int | None) -> None:
         self.model.concurrency = limit
         self._run(set_limit(self.driver.keys, "concurrency", limit), None, "limit")
         self._run(get_concurrency(self.driver.keys), limit, "concurrency")
 
-    @rule(lifted=st.booleans())
     def hold(self, lifted: bool) -> None:
         keys = self.driver.keys
         self._run(set_limit(keys, "limited", None if lifted else HOUR), None, "hold")
         self.model.limited = int(self.wire.command("HGET", keys["meta"], "limited") or 0)  # type: ignore[call-overload]
         equal(self.model.limited == 0, lifted, "lifted")
 
-    @rule(name=st.sampled_from("xyz"))
     def free_key(self, name: str) -> None:
         now = self.driver.now()
         key = self.model.keys.get(name)
@@ -184,7 +214,6 @@ class QueueMachine(Workshop):
             self.entry += 1
             equal(int(fields["n"]), self.entry, "number of an event entry")
 
-    @rule(at=place)
     def look(self, at: int) -> None:
         """What the library tells of the queue."""
         keys, model, run = self.driver.keys, self.model, self.driver.operate

@@ -90,17 +90,15 @@ redis.call("ZADD", workers_key, "XX", string.format("%d", now + ARGV[4]), worker
 
 local promoted, due = promote()
 local suspects_claimed, ghosts, left, open_at, took = false, 0, nil, 0, nil
-local want, want_suspects = tonumber(ARGV[5]), tonumber(ARGV[7])
+local want = tonumber(ARGV[5])
 if meta[10] or ARGV[12] ~= "" then
   ghosts = redis.call("SCARD", removed_key)
   local allowance
   allowance, took = limits()
   left, open_at = allowance(ARGV[12], (tonumber(meta[7]) or 0) - settled, refunds)
-  if left then
-    want = math.min(want, tonumber(ARGV[6]), left)
-    want_suspects = math.min(want_suspects, want)
-  end
+  if left then want = math.min(want, tonumber(ARGV[6]), left) end
 end
+local want_suspects = math.min(tonumber(ARGV[7]), want)
 if meta[2] ~= "1" then
   if want_suspects > 0 and redis.call("LLEN", suspects_key) > 0 then
     claim_suspects(want_suspects, ARGV[8] == "1")
