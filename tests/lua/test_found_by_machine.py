@@ -99,7 +99,7 @@ def test_no_more_suspects_are_claimed_than_jobs(working: ScriptQueue) -> None:
     working.add([("1", RECORD), ("2", RECORD)])
     assert working.claim(2) == ["1", "2"]
     working.client.zadd(working.keys["workers"], {NUMBER: 1})
-    assert working.run("reap", NUMBER, 1, 10, 2, 10, -1, held=working.held) == [0, b"1 2"]
+    assert working.run("reap", NUMBER, 1, 10, 2, 10, -1, held=working.held) == [0, b"2 1"]
     working.client.hdel(working.keys["sessions"], f"w{NUMBER}")  # the same number again
     working.register("s2")
     assert working.claim(1, want_suspects=2) == ["1"]

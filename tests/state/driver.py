@@ -204,9 +204,10 @@ class Driver:
                 ("ZADD", keys[name], "XX", f"{score - ms * factor:.3f}", member)
                 for member, score in scores.items()
             ]
-        limited = self.wire.command("HGET", keys["meta"], "limited")
-        if limited:
-            moves.append(("HSET", keys["meta"], "limited", int(limited) - ms))  # type: ignore[call-overload]
+        for name in ("limited", "full"):
+            until = self.wire.command("HGET", keys["meta"], name)
+            if until and int(until):  # type: ignore[call-overload]
+                moves.append(("HSET", keys["meta"], name, int(until) - ms))  # type: ignore[call-overload]
         holders = self._map(self.wire.command("HGETALL", keys["dedup"]))
         for name, value in holders.items():
             id, _, until = value.decode("latin-1").rpartition(" ")
