@@ -95,6 +95,16 @@ def test_a_claim_of_ghosts_lets_no_prioritized_job_pass_the_line(working: Script
     assert (working.claim(1), working.claim(1), working.claim(1)) == ([], ["2"], ["3"])
 
 
+def test_no_more_suspects_are_claimed_than_jobs(working: ScriptQueue) -> None:
+    working.add([("1", RECORD), ("2", RECORD)])
+    assert working.claim(2) == ["1", "2"]
+    working.client.zadd(working.keys["workers"], {NUMBER: 1})
+    assert working.run("reap", NUMBER, 1, 10, 2, 10, -1, held=working.held) == [0, b"2 1"]
+    working.client.hdel(working.keys["sessions"], f"w{NUMBER}")  # the same number again
+    working.register("s2")
+    assert working.claim(1, want_suspects=2) == ["1"]
+
+
 # Outcomes.
 
 
@@ -130,3 +140,15 @@ def test_a_completion_told_twice_counts_once(working: ScriptQueue) -> None:
     working.claim(1)
     working.exchange(completed=[("1", OUTCOME), ("1", OUTCOME)])
     assert working.count_held() == 0
+
+
+# By hand.
+
+
+def test_a_job_that_completed_before_its_cancel_was_heard_may_run_again(working: ScriptQueue) -> None:
+    working.add([("1", RECORD)])
+    working.claim(1)
+    cancel(working, "1")
+    working.exchange(completed=[("1", OUTCOME)])
+    assert working.next("retry", "", "", 1, 1, "1") == b"1 completed"
+    assert b"\0c" not in working.exchange(want=1)[5][2]

@@ -11,7 +11,7 @@ from bullrush._core.session import ReplyError
 from bullrush.keys import Keys
 from bullrush.operations.requests import Numbered, Operation, Read, script_frame
 from tests.faults.wire import Argument, Wire
-from tests.state.model import Outcome, Spec
+from tests.state.pieces import Outcome, Spec
 
 ResultT = TypeVar("ResultT")
 LEASE = 3_600_000
@@ -135,11 +135,9 @@ class Driver:
             flat += [spec.id, spec.record]
         for spec in others:
             flat += [spec.id, spec.record, place_of(spec)]
-        if not others:
-            reply = self.numbered(self.producer, script_frame("add", self.keys), len(plain), "", *flat)
-            return reply if isinstance(reply, ReplyError) else [*reply, b""]
-        sizes = (len(plain), len(others))
-        return self.numbered(self.producer, script_frame("add_special", self.keys), *sizes, "", *flat)
+        frame = script_frame("add_special" if others else "add", self.keys)
+        counts = (len(plain), len(others), "") if others else (len(plain), "")
+        return self.numbered(self.producer, frame, *counts, *flat)
 
     def exchange(
         self,
@@ -206,9 +204,10 @@ class Driver:
                 ("ZADD", keys[name], "XX", f"{score - ms * factor:.3f}", member)
                 for member, score in scores.items()
             ]
-        limited = self.wire.command("HGET", keys["meta"], "limited")
-        if limited:
-            moves.append(("HSET", keys["meta"], "limited", int(limited) - ms))  # type: ignore[call-overload]
+        for name in ("limited", "full"):
+            until = self.wire.command("HGET", keys["meta"], name)
+            if until and int(until):  # type: ignore[call-overload]
+                moves.append(("HSET", keys["meta"], name, int(until) - ms))  # type: ignore[call-overload]
         holders = self._map(self.wire.command("HGETALL", keys["dedup"]))
         for name, value in holders.items():
             id, _, until = value.decode("latin-1").rpartition(" ")

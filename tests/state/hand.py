@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgpack
+
 from tests.state.driver import Session
-from tests.state.model import Attempts, Outcome
+from tests.state.pieces import Attempts, Outcome
 
 MAX_ATTEMPTS = 3
-HEAD = b"o" * 39
 ENDS = ("complete", "fail", "retry", "retry later", "hold")
+
+
+def packed_outcome(failed: bool, made: int, started: int, value: int) -> bytes:
+    """An outcome as docs/protocol.md has it; none is like another."""
+    head = struct.pack(
+        ">BBBQBQBIBIBQ", 0x97 + 2 * failed, failed, 0xCF, 1, 0xCF, 2, 0xCE, made, 0xCE, started, 0xCF, 7
+    )
+    return head + (
+        b"".join(map(msgpack.packb, (str(value), "Error", ""))) if failed else msgpack.packb(value)
+    )
 
 
 @dataclass
@@ -57,9 +69,10 @@ class Hand:
             action = "start"
         attempts = job.attempts or Attempts()
         self.told += 1
-        text = b"%s%d" % (HEAD, self.told)
         if action in ("retry", "retry later") and attempts.made + 1 >= MAX_ATTEMPTS:
             action = "fail"
+        failed = action in ("fail", "expire", "retry", "retry later")
+        text = packed_outcome(failed, attempts.made + failed, attempts.made + attempts.lost + 1, self.told)
         if action == "complete":
             if job.attempts is None and job.plan is None:
                 return id, text

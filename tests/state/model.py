@@ -7,116 +7,8 @@ the `now` of the real reply, so the model needs no clock. Nothing here knows how
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
-PENDING = float("inf")  # the finished time of this very call: later than all before it
-OPEN = ("waiting", "suspect", "prioritized", "delayed", "active")
-ENDED = ("completed", "failed")
-
-
-@dataclass
-class Attempts:
-    """Failed attempts, starts lost with a worker, deaths charged; 0 no suspect, 2 suspected, 1 its start was confirmed."""
-
-    made: int = 0
-    lost: int = 0
-    crashes: int = 0
-    suspicion: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.made} {self.lost} {self.crashes} {self.suspicion}"
-
-    @staticmethod
-    def parse(text: str | bytes) -> Attempts:
-        made, lost, crashes, suspicion = map(int, text.split())
-        return Attempts(made, lost, crashes, suspicion)
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A job as it is added."""
-
-    id: str
-    record: bytes
-    own: bool = False  # the id is the user's
-    priority: int = 0
-    lifo: bool = False
-    delay: int = 0
-    run_at: int = 0
-    mode: str = ""  # of deduplication: s t d r k
-    ttl: int = 0
-    key: str = ""
-
-    @property
-    def large(self) -> bool:
-        return len(self.record) > 4000
-
-    @property
-    def plain(self) -> bool:
-        special = self.own or self.priority or self.lifo or self.delay or self.run_at or self.mode
-        return not special and not self.large
-
-
-@dataclass(eq=False)
-class Job:
-    """A job that is stored."""
-
-    spec: Spec
-    record: bytes
-    serial: int  # in the order of acceptance
-    priority: int
-    lifo: bool
-    state: str = ""
-    planned: bool = False
-    attempts: Attempts | None = None
-    cancelled: str | None = None
-    outcome: bytes | None = None  # b"" = made by the script itself
-    progress: bytes | None = None
-    lines: list[tuple[int, bytes]] = field(default_factory=list)
-    written: int = 0
-    due: int = 0
-    turn: int = 0
-    worker: str = ""
-    score: float = 0
-    explicit: int = 0  # retries by hand
-    failures: int = 0  # outcomes `r` and `f` since the last of these
-
-    @property
-    def id(self) -> str:
-        return self.spec.id
-
-    @property
-    def special(self) -> bool:
-        """It must not stand in line unmarked."""
-        return self.planned or self.attempts is not None or len(self.record) > 4000
-
-
-@dataclass
-class Key:
-    """A deduplication key that is taken; until 0 = as long as its job is open."""
-
-    holder: Job
-    until: int
-    next: Spec | None = None
-
-
-@dataclass
-class Place:
-    """A place in the line of those waiting; a ghost's job was removed."""
-
-    id: str
-    ghost: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Five arguments of an exchange."""
-
-    kind: str
-    id: str
-    a: bytes | str | int = ""
-    b: bytes | str | int = ""
-    c: bytes | str | int = ""
+from tests.state.pieces import PENDING, Attempts, Job, Key, Outcome, Place, Spec
 
 
 class Model:
@@ -132,7 +24,7 @@ class Model:
         self.paused = False
         self.concurrency: int | None = None
         self.limited = 0
-        self.serial = 0
+        self.sequence = 0  # last number given to a job that is not plain
         self.accepted = self.removed = self.evicted = 0
         self.ended = {"completed": 0, "failed": 0}  # since ever
 
@@ -147,7 +39,7 @@ class Model:
         return sorted(held, key=lambda job: (len(job.id), job.id))
 
     def prioritized(self) -> list[Job]:
-        return sorted(self.having("prioritized"), key=lambda job: (job.priority, job.serial))
+        return sorted(self.having("prioritized"), key=lambda job: (job.priority, job.serial, job.id))
 
     def delayed(self) -> list[Job]:
         return sorted(self.having("delayed"), key=lambda job: (job.due, job.turn))
@@ -168,17 +60,19 @@ class Model:
     def add(self, specs: Iterable[Spec], now: int) -> str:
         """Add; plain ones come first. Returns the positions of the refused among the others."""
         refused: list[str] = []
-        others = 0
+        others, before = 0, self.sequence
+        specs = list(specs)
+        self.sequence += sum(not spec.plain for spec in specs)
         for spec in specs:
             if spec.plain:
-                self._store(spec, now)
+                self._store(spec, now, 0)
                 continue
             if spec.own and spec.id in self.jobs:
                 refused.append(str(others))
             elif spec.mode and (holder := self._meet(spec, now)):
                 refused.append(f"{others}:{holder.id}")
             else:
-                job = self._store(spec, now)
+                job = self._store(spec, now, before + others + 1)
                 if spec.mode:
                     self.keys[spec.key].holder = job
             others += 1
@@ -208,23 +102,25 @@ class Model:
             key.next = spec
         return key.holder
 
-    def _store(self, spec: Spec, now: int) -> Job:
-        self.serial += 1
+    def _next_number(self) -> int:
+        self.sequence += 1
+        return self.sequence
+
+    def _store(self, spec: Spec, now: int, number: int) -> Job:
         self.accepted += 1
-        job = Job(spec, spec.record, self.serial, spec.priority, spec.lifo)
+        job = Job(spec, spec.record, number, spec.priority, spec.lifo)
         job.planned = bool(spec.priority or spec.lifo or spec.mode)
         assert spec.id not in self.jobs
         self.line = [place for place in self.line if place.id != spec.id]
         self.jobs[spec.id] = job
         if spec.delay or spec.run_at:
-            self._delay(job, spec.run_at or now + spec.delay)
+            self._delay(job, spec.run_at or now + spec.delay, number)
         else:
             self._to_tail(job)
         return job
 
-    def _delay(self, job: Job, due: int) -> None:
-        self.serial += 1
-        job.state, job.due, job.turn = "delayed", due, self.serial
+    def _delay(self, job: Job, due: int, number: int) -> None:
+        job.state, job.due, job.turn = "delayed", due, number
 
     def _to_tail(self, job: Job) -> None:
         if job.priority:
@@ -254,12 +150,14 @@ class Model:
             return
         follower, key.next = key.next, None
         if follower and not by_call and follower.id not in self.jobs:
-            key.holder, key.until = self._store(follower, now), 0
+            key.holder, key.until = self._store(follower, now, self._next_number()), 0
         elif by_call or job.spec.mode not in "td":
             del self.keys[job.spec.key]
 
     def _finish(self, job: Job, state: str, now: int, keep: int, age: int, outcome: bytes) -> None:
-        job.attempts, job.worker = None, ""
+        before, job.attempts, job.worker = job.attempts or Attempts(), None, ""
+        starts = before.made + before.lost
+        job.ran = (before.made + (state == "failed" and outcome != b""), starts + (outcome != b""))
         self.ended[state] += 1
         self._let_go(job, now, False)
         if keep == 0:
@@ -304,7 +202,7 @@ class Model:
         for job, _ in taken[:dropped]:
             self._evict(job)
         for job, outcome in taken[dropped:]:
-            job.state, job.score, job.outcome = "completed", PENDING, outcome
+            job.state, job.score, job.outcome, job.ran = "completed", PENDING, outcome, (0, 1)
         if taken:
             self.retain("completed", now, keep, age)
         for outcome in others:
@@ -334,7 +232,6 @@ class Model:
     def _outcome(self, job: Job, told: Outcome, now: int) -> None:
         kind = told.kind
         if kind in "cfe":
-            job.failures += kind != "c"
             state = "completed" if kind == "c" else "failed"
             job.planned, job.cancelled = job.planned or job.cancelled is not None, None
             self._finish(job, state, now, int(told.b), int(told.c), bytes(told.a))  # type: ignore[arg-type]
@@ -343,12 +240,11 @@ class Model:
             assert job.attempts.made == before.made + (kind == "r"), (
                 f"the worker counts wrong: {before}, {told}"
             )
-            job.failures += kind == "r"
             if kind == "r":
                 job.outcome = bytes(told.c)  # type: ignore[arg-type]
             job.worker = ""
             if int(told.b) > 0:
-                self._delay(job, now + int(told.b))
+                self._delay(job, now + int(told.b), self._next_number())
             else:
                 self._to_tail(job)
         elif kind in "bm":

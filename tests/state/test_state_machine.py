@@ -10,7 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.faults.wire import wired
 from tests.servers import KINDS, Kind
-from tests.state.machine import QueueMachine
+from tests.state.managing import QueueMachine
 
 UNHURRIED = list(HealthCheck)
 

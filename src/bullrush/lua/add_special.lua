@@ -7,7 +7,7 @@
 -- id" with a mode s simple, t throttle, d debounce, r replace, k keep-last: a job that it refuses is not stored either.
 -- The answer names both by their position among the others, a job that was refused with :<id of the job that holds the key>.
 --
--- KEYS   meta sessions jobs plans attempts waiting prioritized delayed events wake removed outcomes progress logs logged dedup expiries
+-- KEYS   meta sessions jobs plans waiting prioritized delayed events wake removed outcomes progress logs logged dedup expiries attempts
 -- ARGV   session number plain others ids, then plain * (id record), then others * (id record place)
 -- RETURN now stream_id duplicates (positions among the others, joined by blanks)
 -- include "begin"
@@ -15,6 +15,7 @@
 -- include "plan"
 -- include "store"
 -- include "retain"
+-- include "plan"
 -- include "deduplicate"
 -- include "publish"
 -- include "wake"

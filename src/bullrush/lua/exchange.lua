@@ -56,13 +56,29 @@ end
 if completed > 0 then completed_absent = missing(completed_ids) end
 if others > 0 then other_absent = missing(other_ids) end
 
--- The others first: what a job said before it ended must not be written behind its end.
-local settled, gone = 0, {}
+-- The first write is one that a full server without allow-oom flags still takes.
+local settled = 0
+if completed > 0 then
+  settled = complete_all(16, completed_ids, completed_absent, tonumber(ARGV[10]), tonumber(ARGV[11]))
+  if completed_absent then
+    for i = 1, completed do
+      if completed_absent[i] then refused[#refused + 1] = completed_ids[i] end
+    end
+  end
+end
+local gone, ended = {}, {}
+if others > 0 then
+  for i = 1, completed do ended[completed_ids[i]] = true end
+end
 for i = 1, others do
   local at, id = others_from + 5 * (i - 1), other_ids[i]
-  if (other_absent and other_absent[i]) or gone[id] then
+  local said = ARGV[at] == "p" or ARGV[at] == "g"
+  local overtaken = (other_absent and other_absent[i]) or gone[id] or (ended[id] and not said)
+  -- What a job said before it completed in this call stays only if the job does.
+  if not overtaken and ended[id] then overtaken = redis.call("HEXISTS", jobs_key, id) == 0 end
+  if overtaken then
     -- Progress or a line that was overtaken by the job's own outcome is dropped without a word.
-    if ARGV[at] ~= "p" and ARGV[at] ~= "g" then refused[#refused + 1] = id end
+    if not said then refused[#refused + 1] = id end
   elseif SETTLE[ARGV[at]](id, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]) then
     redis.call("SREM", held_key, id)
     gone[id] = true
@@ -83,17 +99,15 @@ redis.call("ZADD", workers_key, "XX", string.format("%d", now + ARGV[4]), worker
 
 local promoted, due = promote()
 local suspects_claimed, ghosts, left, open_at, took = false, 0, nil, 0, nil
-local want, want_suspects = tonumber(ARGV[5]), tonumber(ARGV[7])
+local want = tonumber(ARGV[5])
 if meta[10] or ARGV[12] ~= "" then
   ghosts = redis.call("SCARD", removed_key)
   local allowance
   allowance, took = limits()
   left, open_at = allowance(ARGV[12], (tonumber(meta[7]) or 0) - settled, refunds)
-  if left then
-    want = math.min(want, tonumber(ARGV[6]), left)
-    want_suspects = math.min(want_suspects, want)
-  end
+  if left then want = math.min(want, tonumber(ARGV[6]), left) end
 end
+local want_suspects = math.min(tonumber(ARGV[7]), want)
 if meta[2] ~= "1" then
   if want_suspects > 0 and redis.call("LLEN", suspects_key) > 0 then
     claim_suspects(want_suspects, ARGV[8] == "1")

@@ -32,7 +32,8 @@ local function requeue(id, prev, outcome, plan, reset)
   else
     redis.call("HDEL", attempts_key, id)
   end
-  plan = plan_without(plan or "w", "t")
+  -- One that was cancelled and completed before its worker heard of it, or whose worker died, may still be marked.
+  plan = plan_without(plan_without(plan or "w", "t"), "c")
   hold_again(id, plan)
   redis.call("HSET", plans_key, id, plan .. "\0t" .. string.format("%.0f", now))
   place_tail(MARK .. id, id, plan)

@@ -12,12 +12,12 @@ local function let_go(id, plan, by_call)
   if not holder or string.match(holder, "^%S+") ~= id then return end
   local next = redis.call("HGET", dedup_key, "n" .. key)
   if next then redis.call("HDEL", dedup_key, "n" .. key) end
-  if next and not by_call then
-    local job, record, place = cmsgpack.unpack(next)
-    if redis.call("HEXISTS", jobs_key, job) == 1 then
-      -- A job of that id, the user's own, has come meanwhile.
-      redis.call("HDEL", dedup_key, "k" .. key)
-      return
+  local job, record, place
+  if next and not by_call then job, record, place = cmsgpack.unpack(next) end
+  -- A user's id may have been added otherwise meanwhile: then it is not stored again.
+  if job and redis.call("HEXISTS", jobs_key, job) == 0 then
+    if redis.call("SREM", removed_key, job) == 1 and redis.call("LREM", waiting_key, 1, job) == 0 then
+      redis.call("LREM", waiting_key, 1, MARK .. job)
     end
     meta[8] = (tonumber(meta[8]) or 0) + 1
     if string.byte(place) == 63 then place = string.sub(place, 2) end

@@ -23,16 +23,11 @@ local function take_over(key, id, limit)
   if limit > 0 then redis.call("ZADD", expiries_key, string.format("%.0f", limit), key) end
 end
 
--- The mode by which a job owns a key; nil: it does not, such as one that came to the id of the job that did.
-local function mode_of(holder, key)
-  local owned = plan_part(redis.call("HGET", plans_key, holder) or "", "d")
-  return owned and string.sub(owned, 2) == key and string.sub(owned, 1, 1) or nil
-end
-
-local function replace(holder)
-  redis.call("HDEL", attempts_key, holder)
-  forget({ holder })
-  replaced[#replaced + 1] = holder .. " delayed"
+-- A key that lasts for its ttl may outlive its job, and another job may have come to the id since.
+local function owns(holder, key)
+  local plan = redis.call("HGET", plans_key, holder)
+  local owned = plan and plan_part(plan, "d")
+  return owned and string.sub(owned, 2) == key
 end
 
 -- Returns the id of the job that holds the key when the new one is refused; false, and the key is the new one's.
@@ -48,9 +43,10 @@ local function deduplicate(id, record, place)
     take_over(key, id, limit)
     return false
   end
-  local owned_by = mode_of(holder, key)
-  if owned_by and (mode == "d" or mode == "r") and redis.call("ZREM", delayed_key, holder) == 1 then
-    replace(holder)
+  if (mode == "d" or mode == "r") and owns(holder, key) and redis.call("ZREM", delayed_key, holder) == 1 then
+    redis.call("HDEL", attempts_key, holder)
+    forget({ holder })
+    replaced[#replaced + 1] = holder .. " delayed"
     take_over(key, id, mode == "d" and limit or tonumber(until_then))
     note(id, key, holder)
     return false

@@ -63,6 +63,6 @@ local function complete_all(pairs_from, ids, absent, keep, age)
     end
   end
   retain(completed_key, keep, age, count + 200)
-  finished_count[1] = finished_count[1] + ended
+  finished_count[1] = ended
   return ended
 end
