@@ -131,7 +131,7 @@ def test_the_second_of_two_outcomes_in_a_call_is_refused(working: ScriptQueue) -
     working.claim(1)
     reply = working.exchange(completed=[("1", OUTCOME)], others=[("f", "1", OUTCOME, 10, -1)])
     assert reply[6] == [b"1"]
-    assert places_of(working, "1") == ["failed", "outcomes"]
+    assert places_of(working, "1") == ["completed", "outcomes"]
     assert working.count_held() == 0
 
 

@@ -179,7 +179,7 @@ def _compare_counters(stored: Stored, model: QueueModel) -> None:
     for number, state in model.workers.items():
         equal(stored.workers[number] == 0, state == "condemned", f"condemned {number}")
     equal(int(meta.get("sequence", 0)), model.sequence, "sequence")
-    ended = {state: int(meta.get(state, 0)) % 2**28 for state in ENDED}
+    ended = {state: int(meta.get(state, 0)) % 2**26 for state in ENDED}
     for text in meta.get("past", "").split():
         ended["completed" if text[0] == "c" else "failed"] += int(text.partition(":")[2])
     equal(ended, model.ended, "jobs that ended, by the tally")

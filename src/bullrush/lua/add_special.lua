@@ -12,7 +12,6 @@
 -- RETURN now stream_id duplicates (positions among the others, joined by blanks)
 -- include "begin"
 -- include "place"
--- include "plan"
 -- include "store"
 -- include "retain"
 -- include "plan"

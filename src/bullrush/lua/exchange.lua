@@ -85,15 +85,6 @@ for i = 1, others do
     settled = settled + 1
   end
 end
-if completed > 0 then
-  if settled > 0 then completed_absent = without(completed_ids, completed_absent, gone) end
-  settled = settled + complete_all(16, completed_ids, completed_absent, tonumber(ARGV[10]), tonumber(ARGV[11]))
-  if completed_absent then
-    for i = 1, completed do
-      if completed_absent[i] then refused[#refused + 1] = completed_ids[i] end
-    end
-  end
-end
 redis.call("HSET", sessions_key, ARGV[1], ARGV[2] .. " " .. time[1])
 redis.call("ZADD", workers_key, "XX", string.format("%d", now + ARGV[4]), worker)
 

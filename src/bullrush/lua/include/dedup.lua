@@ -20,7 +20,6 @@ local function let_go(id, plan, by_call)
       redis.call("LREM", waiting_key, 1, MARK .. job)
     end
     meta[8] = (tonumber(meta[8]) or 0) + 1
-    if string.byte(place) == 63 then place = string.sub(place, 2) end
     store(job, record, place, meta[8])
     redis.call("HSET", dedup_key, "k" .. key, job .. " 0")
     following[#following + 1] = job

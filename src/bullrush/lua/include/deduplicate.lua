@@ -5,15 +5,13 @@ local function note(winner, key, loser)
   deduplicated[#deduplicated + 1] = cmsgpack.pack(winner, key, loser)
 end
 
--- Keys whose time is over leave, a few at a visit; one with a job kept behind it leaves with its holder.
+-- Keys whose time is over leave, a few at a visit.
 local function sweep_keys()
   local over = redis.call("ZRANGEBYSCORE", expiries_key, "-inf", string.format("%.0f", now), "LIMIT", 0, 20)
   for i = 1, #over do
     local holder = redis.call("HGET", dedup_key, "k" .. over[i])
     local limit = holder and tonumber(string.match(holder, "(%d+)$")) or 0
-    if limit > 0 and limit <= now and redis.call("HEXISTS", dedup_key, "n" .. over[i]) == 0 then
-      redis.call("HDEL", dedup_key, "k" .. over[i])
-    end
+    if limit > 0 and limit <= now then redis.call("HDEL", dedup_key, "k" .. over[i], "n" .. over[i]) end
     redis.call("ZREM", expiries_key, over[i])
   end
 end
@@ -38,8 +36,7 @@ local function deduplicate(id, record, place)
   -- keep-last has no ttl: the job kept behind would vanish with it.
   local limit = mode ~= "k" and tonumber(ttl) > 0 and now + ttl or 0
   local holder, until_then = string.match(redis.call("HGET", dedup_key, "k" .. key) or "", "^(%S+) (%d+)$")
-  local over = holder and tonumber(until_then) > 0 and tonumber(until_then) <= now
-  if not holder or (over and redis.call("HEXISTS", dedup_key, "n" .. key) == 0) then
+  if not holder or (tonumber(until_then) > 0 and tonumber(until_then) <= now) then
     take_over(key, id, limit)
     return false
   end
@@ -51,10 +48,7 @@ local function deduplicate(id, record, place)
     note(id, key, holder)
     return false
   end
-  -- Behind a key that only its time frees nothing is kept: its holder may have ended long ago.
-  if mode == "k" and owned_by and owned_by ~= "t" and owned_by ~= "d" then
-    redis.call("HSET", dedup_key, "n" .. key, cmsgpack.pack(id, record, place))
-  end
+  if mode == "k" then redis.call("HSET", dedup_key, "n" .. key, cmsgpack.pack(id, record, place)) end
   note(holder, key, id)
   return holder
 end

@@ -19,17 +19,6 @@ local function missing(ids)
   return absent
 end
 
--- A job that another outcome of this call has ended is absent, too.
-local function without(ids, absent, gone)
-  for i = 1, #ids do
-    if gone[ids[i]] then
-      absent = absent or {}
-      absent[i] = true
-    end
-  end
-  return absent
-end
-
 -- The last `keep` of them are stored; the earlier ones of a batch larger than that would be evicted at once.
 local function complete_all(pairs_from, ids, absent, keep, age)
   local settled, count = ids, #ids
