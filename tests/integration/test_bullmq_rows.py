@@ -12,6 +12,8 @@ import redis
 from bullrush import (
     Active,
     Added,
+    Backoff,
+    Batch,
     Consumer,
     Deduplicated,
     Deduplication,
@@ -29,6 +31,7 @@ from bullrush import (
     QueueEvents,
     RetryLater,
     Stalled,
+    WaitForChildren,
     Waiting,
 )
 from tests.hearing import heard
@@ -163,8 +166,6 @@ async def test_logs_and_stacks_are_kept_up_to_their_limits(queue: Queue) -> None
 
 async def test_a_strategy_of_ones_own_decides_about_the_next_attempt(queue: Queue) -> None:
     """0 is at once, None gives up; in BullMQ that is -1."""
-    from bullrush import Backoff
-
     asked: list[tuple[int, str]] = []
 
     def strategy(attempt: int, error: BaseException) -> int | None:
@@ -235,6 +236,44 @@ async def test_a_job_that_runs_is_not_removed(queue: Queue) -> None:
             await job.result("10s")
     assert await job.remove()
     assert not await queue.remove(job.id)
+
+
+async def test_waiting_for_children_fails_with_that_reason(queue: Queue) -> None:
+    """Before there are flows nobody would wake the job, so it must not wait."""
+
+    async def wait(job: Job) -> None:
+        raise WaitForChildren
+
+    job = await queue.add("work", attempts=5)
+    await run(queue, wait)
+    await job.refresh()
+    assert (job.state, job.attempts_made) == ("failed", 1)
+    assert "WaitForChildren is not available in this version" in str(job.failed_reason)
+
+
+# Workers.
+
+
+async def test_a_worker_tells_of_its_own_life(queue: Queue) -> None:
+    heard: list[str] = []
+    worker = queue.process(ok)
+    worker.on("paused", lambda: heard.append("paused"))
+    worker.on("resumed", lambda: heard.append("resumed"))
+    worker.on("closed", lambda: heard.append("closed"))
+    async with worker:
+        assert worker.is_running
+        await worker.pause()
+        await worker.resume()
+    assert heard == ["paused", "resumed", "closed"]
+    assert not worker.is_running
+
+
+def test_batches_are_refused_by_name(url: str) -> None:
+    async def several(jobs: list[Job]) -> None:
+        """Never run."""
+
+    with pytest.raises(InvalidOption, match=r"batch=Batch.* not available in this version"):
+        Queue("q", url).process(several, batch=Batch(10))
 
 
 # Deduplication.

@@ -64,6 +64,7 @@ QUEUE_OPTIONS = [
     "telemetry",
     "backend",
 ]
+SCHEDULING = ["every", "pattern", "limit", "startDate", "endDate", "tz", "offset", "immediately"]
 # Each of these is absent from every class.
 MISSING = {
     "connection": ["disconnect", "wait_until_ready", "create_postgres_backend", "with_backend"],
@@ -73,6 +74,7 @@ MISSING = {
         "get_job_schedulers",
         "get_job_schedulers_count",
         "remove_job_scheduler",
+        "is_job_scheduler",
     ],
     "flows": [
         "get_dependencies",
@@ -80,6 +82,7 @@ MISSING = {
         "get_children_values",
         "get_ignored_children_failures",
         "get_failed_children",
+        "get_failed_children_values",
         "remove_unprocessed_children",
         "remove_child_dependency",
         "move_to_waiting_children",
@@ -99,6 +102,12 @@ def test_an_option_of_its_jobs_is_answered(name: str, said: str) -> None:
         job_settings({name: 5})
     assert f"unknown option {name}=5" in str(caught.value)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SCHEDULING)
+def test_an_option_of_its_schedulers_is_refused_by_name(name: str) -> None:
+    with pytest.raises(InvalidOption, match=f"unknown option {name}=5"):
+        job_settings({name: 5})
 
 
 @pytest.mark.parametrize(("name", "said"), WORKER_OPTIONS.items())
