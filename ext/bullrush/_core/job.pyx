@@ -291,7 +291,7 @@ cdef class JobBase:
         self.finished_ms = finished
 
     cdef int _take_record(self, bytes record) except -1:
-        """Show a record that was read, which may be another job's than the one that was refused as its duplicate."""
+        """Show a record that was read: of a duplicate it is that of the job which is stored."""
         cdef object options = self.options
         self._data = UNREAD
         self.options = None
