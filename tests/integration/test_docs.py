@@ -24,7 +24,11 @@ from types import CodeType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [page for page in (ROOT / "docs/getting-started.md", ROOT / "README.md") if page.is_file()]
+PAGES = [
+    page
+    for page in (ROOT / "docs/getting-started.md", ROOT / "docs/bullmq.md", ROOT / "README.md")
+    if page.is_file()
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"# (\w+\.py)\n")
 LOCAL = re.compile(r"redis://localhost(:6379)?(/0)?")

@@ -13,28 +13,37 @@ TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "bullmq.md"
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
-JOB_OPTIONS = """jobId timestamp delay priority lifo attempts backoff jitter removeOnComplete removeOnFail keepLogs
-stackTraceLimit sizeLimit parent deduplication failParentOnFailure ignoreDependencyOnFailure
-removeDependencyOnFailure continueParentOnFailure telemetry debounce repeat group"""
-WORKER_OPTIONS = """name autorun concurrency limiter lockDuration lockRenewTime stalledInterval maxStalledCount
-maxStartedAttempts skipStalledCheck skipLockRenewal drainDelay runRetryDelay maximumRateLimitDelay maxDataPoints
-backoffStrategy repeatStrategy useWorkerThreads workerForkOptions connection batch"""
-QUEUE = """prefix defaultJobOptions maxLen skipMetasUpdate skipWaitingForReady skipVersionCheck add addBulk
-setGlobalConcurrency getGlobalConcurrency removeGlobalConcurrency setGlobalRateLimit getGlobalRateLimit
-removeGlobalRateLimit isMaxed close disconnect waitUntilReady rateLimit removeRateLimitKey getRateLimitTtl"""
-EVENTS = """added waiting active completed failed delayed waiting-children progress stalled retries-exhausted
-duplicated deduplicated removed drained cleaned paused resumed error publishEvent trimEvents lastEventId ready closing
-closed lockRenewalFailed locksRenewed"""
-METHODS = """updateProgress updateJobProgress log addJobLog getJobLogs clearLogs updateData getState isCompleted isFailed
-isActive isWaiting isDelayed waitUntilFinished remove fromId toJSON asJSON getJob getJobs getRanges getWaiting getActive
-getDelayed getPrioritized getCompleted getFailed getWaitingChildren getWaitingCount getActiveCount getDelayedCount
-getPrioritizedCount getCompletedCount getFailedCount count getJobCounts getJobCountByTypes getCountsPerPriority
-getDependencies getMetrics getWorkers getWorkersCount getQueueEvents getMeta getVersion getDeduplicationJobId
-removeDeduplicationKey getJobScheduler isPaused exportPrometheusMetrics recordJobCountsMetric pause resume drain clean
-obliterate retry retryJobs promote promoteJobs changeDelay changePriority removeOrphanedJobs
-removeDeprecatedPriorityKey upsertJobScheduler FlowProducer getChildrenValues removeUnprocessedChildren getFlow
-cancelJob cancelAllJobs getNextJob moveToCompleted moveToFailed moveToDelayed moveToWaitingChildren extendLocks
-extend replace keepLastIfActive reschedule UnrecoverableError DelayedError RateLimitError WaitingChildrenError"""
+JOB_OPTIONS = """jobId timestamp delay priority lifo attempts backoff jitter removeOnComplete removeOnFail
+keepLogs stackTraceLimit sizeLimit parent deduplication failParentOnFailure ignoreDependencyOnFailure
+removeDependencyOnFailure continueParentOnFailure telemetry omitContext repeatJobKey prevMillis debounce
+repeat group"""
+WORKER_OPTIONS = """name autorun concurrency limiter lockDuration lockRenewTime stalledInterval
+maxStalledCount maxStartedAttempts skipStalledCheck skipLockRenewal drainDelay runRetryDelay
+maximumRateLimitDelay maxDataPoints backoffStrategy repeatStrategy useWorkerThreads workerForkOptions
+workerThreadsOptions connection ttl batch isRunning fetchNext extendJobLocks extendLock
+startStalledCheckTimer token abortSignal"""
+QUEUE = """prefix defaultJobOptions maxLen skipMetasUpdate skipWaitingForReady skipVersionCheck add
+addBulk setGlobalConcurrency getGlobalConcurrency removeGlobalConcurrency setGlobalRateLimit
+getGlobalRateLimit removeGlobalRateLimit isMaxed createPostgresBackend setDefaultBackendFactory
+withBackend toKey close disconnect waitUntilReady rateLimit removeRateLimitKey getRateLimitTtl"""
+EVENTS = """added waiting active completed failed delayed waiting-children progress stalled
+retries-exhausted duplicated deduplicated removed drained cleaned paused resumed error publishEvent
+QueueEventsProducer trimEvents lastEventId blockingTimeout ready closing closed lockRenewalFailed
+locksRenewed ioredis:close"""
+METHODS = """updateProgress updateJobProgress log addJobLog getJobLogs clearLogs updateData getState
+isCompleted isFailed isActive isWaiting isDelayed isWaitingChildren getJobState waitUntilFinished remove
+fromId toJSON asJSON getJob getJobs getRanges getWaiting getActive getDelayed getPrioritized getCompleted
+getFailed getWaitingChildren getWaitingCount getActiveCount getDelayedCount getPrioritizedCount
+getCompletedCount getFailedCount getWaitingChildrenCount count getJobCounts getJobCountByTypes
+getCountsPerPriority getDependencies getMetrics getWorkers getWorkersCount getQueueEvents getMeta
+getVersion getDeduplicationJobId removeDeduplicationKey getJobScheduler getJobSchedulers
+getJobSchedulersCount removeJobScheduler isPaused exportPrometheusMetrics recordJobCountsMetric pause
+resume drain clean obliterate retry resetAttemptsMade resetAttemptsStarted retryJobs promote promoteJobs
+changeDelay changePriority removeOrphanedJobs removeDeprecatedPriorityKey upsertJobScheduler FlowProducer
+getChildrenValues getDependenciesCount getIgnoredChildrenFailures removeUnprocessedChildren
+removeChildDependency getFlow AbortSignal cancelJob cancelAllJobs getNextJob moveToCompleted moveToFailed
+moveToDelayed moveToWait WaitingError moveToWaitingChildren extendLocks extend replace keepLastIfActive
+reschedule UnrecoverableError DelayedError RateLimitError WaitingChildrenError"""
 
 
 def rows() -> list[str]:

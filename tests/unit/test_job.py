@@ -133,6 +133,22 @@ def test_a_record_that_was_read_shows_name_data_and_options() -> None:
     assert (job.id, job.name, job.data, job.timestamp, job.attempts) == ("7", "send", DATA, NOW, 3)
 
 
+def test_what_was_read_replaces_options_that_were_given() -> None:
+    """As where a job is refused, because another one of its id is stored."""
+    job = make_factory().make("send", DATA, job_settings({"attempts": 7, "priority": 3}), NOW)
+    job._load(record=encode_record("send", NOW, job_settings({"attempts": 2}).wire, DATA))
+    assert (job.attempts, job.opts) == (2, {"attempts": 2})
+    job._load(record=encode_record("send", NOW, None, DATA))
+    assert (job.attempts, job.opts) == (1, {})
+
+
+def test_what_no_record_holds_outlives_a_reading() -> None:
+    settings = job_settings({"attempts": 7, "size_limit": 5_000})
+    job = make_factory().make("send", DATA, settings, NOW)
+    job._load(record=encode_record("send", NOW, settings.wire, DATA))
+    assert job.settings.size_limit == 5_000
+
+
 @pytest.mark.parametrize("record", [b"", b"\xc1", b"garbage", encode([1, 2, 3]), encode({"a": 1})])
 def test_a_record_that_is_none_is_an_error_that_names_the_job(record: bytes) -> None:
     job = loaded(record)  # one that cannot be read must not hide a page of others

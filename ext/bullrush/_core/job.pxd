@@ -40,6 +40,7 @@ cdef class JobBase:
     cdef bint bare(self) noexcept
     cdef int find_data(self) except -1
     cdef int read_record(self, bytes record) except -1
+    cdef int _take_record(self, bytes record) except -1
     cdef object _decode(self)
     cdef object _hand(self, str verb)
     cdef long long due_ms_(self) except? -1

@@ -270,12 +270,7 @@ cdef class JobBase:
         if id is not None:
             self.id = id
         if record is not None:
-            self._data = UNREAD
-            try:
-                self.read_record(record)
-            except CodecError as error:
-                # One job that cannot be read must not hide a page of others: its data says why.
-                self.record, self._data = record, error
+            self._take_record(record)
         if data is not UNREAD:
             self._data = data
         if attempts is not None:
@@ -294,6 +289,21 @@ cdef class JobBase:
         self.worker = worker
         self.processed_ms = processed
         self.finished_ms = finished
+
+    cdef int _take_record(self, bytes record) except -1:
+        """Show a record that was read: of a duplicate it is that of the job which is stored."""
+        cdef object options = self.options
+        self._data = UNREAD
+        self.options = None
+        try:
+            self.read_record(record)
+        except CodecError as error:
+            # One job that cannot be read must not hide a page of others: its data says why.
+            self.record, self._data, self.options = record, error, options
+        # Settings have more than the record (a size limit), so they stay where they fit.
+        if self.options != options:
+            self._settings = None
+        return 0
 
     def _mark_cancelled(self, reason):
         """Should it go back to the queue after all, it says there that it was cancelled."""
