@@ -91,7 +91,8 @@ local function took(count)
   end
   if count > 0 then
     local width = math.max(1, math.floor(rate.duration / 1000))
-    local slot = math.floor(now / width) * width + width - 1
+    -- The first ms behind it: what started at the end of a ms is not forgotten at the beginning of one.
+    local slot = math.floor(now / width) * width + width
     local last = redis.call("LINDEX", limiter_key, -1)
     local at, n = slot_of(last or "0 0")
     if at >= slot then
