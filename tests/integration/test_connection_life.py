@@ -242,7 +242,7 @@ async def test_request_timeout_bounds_every_call_to_a_frozen_server(
 
 async def test_what_never_left_took_no_effect(private_server: PrivateServer) -> None:
     server = private_server()
-    async with Queue("q", server.url, request_timeout="400ms") as queue:
+    async with Queue("q", server.url, request_timeout="1s") as queue:
         await queue.add("work", 0)
         server.kill()
         await wait_until_async(lambda: queue.app.link.protocol is None, what="the client to notice")
