@@ -152,3 +152,19 @@ def test_a_job_that_completed_before_its_cancel_was_heard_may_run_again(working:
     working.exchange(completed=[("1", OUTCOME)])
     assert working.next("retry", "", "", 1, 1, "1") == b"1 completed"
     assert b"\0c" not in working.exchange(want=1)[5][2]
+
+
+# Waking.
+
+
+def test_a_job_that_fails_with_its_worker_makes_room_for_one_that_waits(working: ScriptQueue) -> None:
+    working.client.hset(working.keys["meta"], mapping={"concurrency": 1, "special": 1})
+    working.add([("1", RECORD), ("2", RECORD)])
+    working.claim(1)
+    deadline = working.client.zscore(working.keys["workers"], NUMBER)
+    working.client.hset(working.keys["attempts"], "1", "0 1 1 1")  # its second death is one too many
+    working.client.delete(working.keys["wake"])
+    assert deadline is not None
+    working.run("reap", NUMBER, f"{deadline:.0f}", 500, 2, 100, -1, held=working.held)
+    assert working.client.zcard(working.keys["failed"]) == 1
+    assert working.client.llen(working.keys["wake"]) == 1

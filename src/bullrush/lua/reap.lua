@@ -71,5 +71,7 @@ if total > 0 and (meta[3] ~= "off" or (tonumber(meta[4] or "0") or 0) > now) the
 end
 redis.call("HSET", meta_key, "held", (tonumber(meta[7]) or 0) - (total - left), "number", meta[5] or 0, "bytes", meta[6] or 0, "sequence", meta[8] or 0)
 if #failed > 0 then redis.call("HSET", meta_key, "failed", tally("f", redis.call("HGET", meta_key, "failed"), #failed)) end
-wake(#stalled > 0 or #following > 0)
+-- Under a global concurrency the end of a job makes room for one that waits.
+local room = meta[10] and total > 0 and redis.call("EXISTS", waiting_key, suspects_key, prioritized_key) > 0
+wake(#stalled > 0 or #following > 0 or room)
 return { left, table.concat(stalled, " ") }
