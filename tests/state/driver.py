@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from bullrush._core.frames import ScriptFrame
 from bullrush._core.session import ReplyError
@@ -221,9 +221,18 @@ class Driver:
         return set(self.wire.command("KEYS", self.pattern))  # type: ignore[call-overload]
 
     def dump(self) -> dict[bytes, object]:
-        """The queue's keys as the server would save them."""
-        names = sorted(self.names())
-        return dict(zip(names, self.wire.commands(*[("DUMP", name) for name in names]), strict=True))
+        """The queue's keys as the server would save them; of hashes and sets, whose order may change, what is in them."""
+        return {name: self._content(name) for name in sorted(self.names())}
+
+    def _content(self, name: bytes) -> object:
+        # A hash that grows is moved while it is read, and its fields come in another order each time.
+        kind = _text(self.wire.command("TYPE", name))
+        if kind == "hash":
+            flat = cast("list[bytes]", self.wire.command("HGETALL", name))
+            return sorted(zip(flat[::2], flat[1::2], strict=True))
+        if kind == "set":
+            return sorted(cast("list[bytes]", self.wire.command("SMEMBERS", name)))
+        return self.wire.command("DUMP", name)
 
     def read(self, numbers: Sequence[str]) -> Stored:
         keys = self.keys
@@ -289,3 +298,7 @@ def place_of(spec: Spec) -> str:
 
 def _texts(members: list[bytes]) -> list[str]:
     return [member.decode() for member in members]
+
+
+def _text(reply: object) -> str:
+    return reply.decode() if isinstance(reply, bytes) else str(reply)
