@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -37,12 +36,6 @@ from bullrush import (
 from tests.hearing import heard
 from tests.lua.script_calls import NUMBER, ScriptQueue
 from tests.waiting import wait_until_async
-
-
-@pytest.fixture
-async def queue(url: str, prefix: str) -> AsyncIterator[Queue]:
-    async with Queue("q", url, prefix=prefix) as queue:
-        yield queue
 
 
 async def ok(job: Job) -> str:

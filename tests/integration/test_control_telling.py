@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -19,12 +18,6 @@ from bullrush import (
     Queue,
 )
 from tests.hearing import heard
-
-
-@pytest.fixture
-async def queue(url: str, prefix: str) -> AsyncIterator[Queue]:
-    async with Queue("q", url, prefix=prefix) as queue:
-        yield queue
 
 
 async def ok(job: Job) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,12 +10,6 @@ from bullrush import Active, Completed, Event, Failed, Job, Progress, Queue, Rem
 from bullrush import job as job_module
 from bullrush.events import reader
 from tests.waiting import wait_until_async
-
-
-@pytest.fixture
-async def queue(url: str, prefix: str) -> AsyncIterator[Queue]:
-    async with Queue("q", url, prefix=prefix) as queue:
-        yield queue
 
 
 async def work(job: Job) -> object:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 import redis
 
 from bullrush import InvalidOption, InvalidOptionType, Job, Queue, RateLimit, RateLimitError
+from tests.lua.script_calls import NUMBER, ScriptQueue
 from tests.waiting import wait_until_async
-
-
-@pytest.fixture
-async def queue(url: str, prefix: str) -> AsyncIterator[Queue]:
-    async with Queue("q", url, prefix=prefix) as queue:
-        yield queue
 
 
 async def nothing(job: Job) -> None:
@@ -232,6 +226,30 @@ async def test_a_handler_holds_the_queue_and_its_job_is_not_charged(queue: Queue
     assert starts[1][1] - starts[0][1] >= 0.29
     assert sorted(id for id, _ in starts) == sorted([jobs[0].id, *(job.id for job in jobs)])
     assert (await jobs[0].refresh()).attempts_made == 0
+
+
+async def test_a_suspect_holds_the_queue_like_any_other(
+    queue: Queue, redis_client: redis.Redis, prefix: str
+) -> None:
+    """Its worker died, so it runs as a suspect; that it raises RateLimitError counts all the same."""
+    jobs = [await queue.add("work", i) for i in range(2)]
+    dead = ScriptQueue(redis_client, prefix)
+    dead.register("dead")
+    assert dead.claim(1) == [jobs[0].id]
+    deadline = redis_client.zscore(queue.keys["workers"], NUMBER)
+    assert deadline is not None
+    dead.run("reap", NUMBER, f"{deadline:.0f}", 500, 2, 100, -1, held=dead.held)
+    started: list[str] = []
+
+    async def handler(job: Job) -> None:
+        started.append(job.id)
+        raise RateLimitError("1h")
+
+    async with queue.process(handler):
+        await wait_until_async(queue.get_rate_limit_ttl)
+        assert await jobs[0].get_state() == "waiting"
+    assert started == [jobs[0].id]
+    assert redis_client.hget(queue.keys["attempts"], jobs[0].id) == b"0 1 0 0"
 
 
 async def test_nobody_polls_while_nothing_may_start(queue: Queue, redis_client: redis.Redis) -> None:

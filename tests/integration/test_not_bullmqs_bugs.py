@@ -7,7 +7,6 @@ has a counterpart without these.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -28,12 +27,6 @@ from bullrush import (
 )
 from tests.lua.script_calls import ScriptQueue
 from tests.waiting import wait_until_async
-
-
-@pytest.fixture
-async def queue(url: str, prefix: str) -> AsyncIterator[Queue]:
-    async with Queue("q", url, prefix=prefix) as queue:
-        yield queue
 
 
 async def echo(job: Job) -> object:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -30,12 +29,6 @@ from bullrush import (
 from tests.conftest import PrivateServer
 from tests.servers import KINDS, Kind, Server
 from tests.waiting import wait_until_async
-
-
-@pytest.fixture
-async def queue(url: str, prefix: str) -> AsyncIterator[Queue]:
-    async with Queue("q", url, prefix=prefix) as queue:
-        yield queue
 
 
 async def echo(job: Job) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -12,12 +12,6 @@ from bullrush import Job, Queue, RateLimit, RateLimitError
 from tests.integration.test_limits import assert_window, claims
 from tests.servers import Server
 from tests.waiting import wait_until, wait_until_async
-
-
-@pytest.fixture
-async def queue(url: str, prefix: str) -> AsyncIterator[Queue]:
-    async with Queue("q", url, prefix=prefix) as queue:
-        yield queue
 
 
 async def nothing(job: Job) -> None:

@@ -29,12 +29,6 @@ from tests.waiting import wait_until_async
 
 
 @pytest.fixture
-async def queue(url: str, prefix: str) -> AsyncIterator[Queue]:
-    async with Queue("q", url, prefix=prefix) as queue:
-        yield queue
-
-
-@pytest.fixture
 def release() -> AsyncIterator[threading.Event]:
     """What blocked threads wait for; set at the end, so that none is left."""
     event = threading.Event()

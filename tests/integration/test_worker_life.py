@@ -21,12 +21,6 @@ from tests.servers import Server
 from tests.waiting import wait_until, wait_until_async
 
 
-@pytest.fixture
-async def queue(url: str, prefix: str) -> AsyncIterator[Queue]:
-    async with Queue("q", url, prefix=prefix) as queue:
-        yield queue
-
-
 class Gate:
     """A handler whose jobs run until it is opened."""
 

@@ -13,12 +13,6 @@ from bullrush import Job, JobBase, Queue, Worker, sync
 from tests.waiting import wait_until_async
 
 
-@pytest.fixture
-async def queue(url: str, prefix: str) -> AsyncIterator[Queue]:
-    async with Queue("q", url, prefix=prefix) as queue:
-        yield queue
-
-
 async def double(job: Job) -> int:
     return job.data * 2
 

@@ -6,6 +6,7 @@ import pytest
 
 from bullrush.operations.requests import script_frame
 from tests.lua.script_calls import NUMBER, ScriptQueue
+from tests.waiting import wait_until
 
 RECORD = b"a record"
 OUTCOME = b"o" * 39 + b"\xc0"
@@ -31,6 +32,11 @@ def places_of(queue: ScriptQueue, id: str) -> list[str]:
     hashes = ("plans", "attempts", "outcomes", "progress", "logged")
     lists += [name for name in hashes if client.hexists(keys[name], id)]
     return lists + ["held"] * int(client.sismember(queue.held[0], id))
+
+
+def now(queue: ScriptQueue) -> int:
+    seconds, micros = queue.client.time()
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 def cancel(queue: ScriptQueue, id: str) -> None:
@@ -78,6 +84,23 @@ def test_a_key_replaces_no_job_that_has_come_to_the_id_of_its_holder(working: Sc
     working.add(others=[("a", RECORD, "?dw", 60_000)])
     working.add(others=[("2", RECORD, "w\0r 0 x", "")])
     assert places_of(working, "a") == ["delayed"]
+
+
+def test_a_job_kept_behind_a_key_outlives_its_ttl(working: ScriptQueue) -> None:
+    """Swept with the key it would be lost, though its caller was told that it follows."""
+    working.add(others=[("1", RECORD, "w\0s 1 x", ""), ("2", RECORD, "w\0k 0 x", "")])
+    wait_until(lambda: working.client.zcount(working.keys["expiries"], "-inf", now(working) - 1))
+    working.add(others=[("3", RECORD, "w\0s 0 y", "")])  # sweeps
+    assert working.claim(1) == ["1"]
+    working.exchange(others=[("c", "1", OUTCOME, 10, -1)])
+    assert places_of(working, "2") == ["waiting", "plans"]
+
+
+def test_nothing_is_kept_behind_a_key_that_only_time_frees(working: ScriptQueue) -> None:
+    """Its holder may have ended, and would never add it."""
+    working.add(others=[("1", RECORD, "w\0t 60000 x", "")])
+    assert working.add(others=[("2", RECORD, "w\0k 0 x", "")])[2] == b"0:1"
+    assert working.client.hexists(working.keys["dedup"], "nx") == 0
 
 
 # Order.

@@ -259,7 +259,7 @@ def test_blocks_of_ids_never_overlap(queue: ScriptQueue) -> None:
 
 def test_pausing_says_whether_it_changed_anything(queue: ScriptQueue) -> None:
     queue.open()
-    assert [queue.next("pause", paused) for paused in (1, 1, 0, 0)] == [1, 0, 1, 0]
+    assert [queue.next("pause", paused) for paused in (1, 1, 0, 0)] == [b"1", b"0", b"1", b"0"]
 
 
 def test_a_paused_queue_hands_out_nothing_and_says_so(queue: ScriptQueue) -> None:

@@ -80,7 +80,9 @@ class Model:
 
     def _meet(self, spec: Spec, now: int) -> Job | None:
         """Who holds the key of a new job; None: the key is its own now."""
-        for name in [name for name, key in self.keys.items() if 0 < key.until <= now]:
+        # One with a job kept behind it goes with its holder.
+        over = [name for name, key in self.keys.items() if 0 < key.until <= now and key.next is None]
+        for name in over:
             del self.keys[name]
         until = now + spec.ttl if spec.ttl and spec.mode != "k" else 0
         nobody = Job(spec, b"", 0, 0, False)  # `add` puts the stored job into its place
@@ -95,7 +97,8 @@ class Model:
             key.until = until if spec.mode == "d" else key.until
             key.holder = nobody
             return None
-        if spec.mode == "k":
+        owned = self.jobs.get(key.holder.id) is key.holder and key.holder.spec.mode not in "td"
+        if spec.mode == "k" and owned:
             key.next = spec
         return key.holder
 

@@ -166,7 +166,7 @@ def test_what_is_not_built_yet_is_checked_and_then_refused(name: str) -> None:
         ("failParentOnFailure", "on_child_failure"),
         ("job_timeout", "use timeout"),
         ("at_front", "use lifo=True"),
-        ("result_ttl", "keep_result"),
+        ("result_ttl", "remove_on_complete"),
         ("dealy", "did you mean delay"),
         ("prioritiy", "did you mean priority"),
         ("zzz", "there are attempts, backoff"),

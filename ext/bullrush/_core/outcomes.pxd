@@ -78,6 +78,7 @@ cdef class Outcomes(Session):
     cdef bytes _failure(self, JobBase job, bytes reason, bytes error_type, bytes stack)
     cdef _publish(self, str kind, bytes packed)
     cdef _other(self, bytes kind, JobBase job, bytes a, bytes b, bytes c, bint final)
+    cdef bytes _unsuspected(self, JobBase job)
     cdef _release_ready(self)
     cdef _seal(self)
     cdef _isolate(self, ExchangeCall call)

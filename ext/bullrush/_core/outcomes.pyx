@@ -244,10 +244,12 @@ cdef class Outcomes(Session):
     def later(self, JobBase job not None, long long delay):
         """Put a job off without charge, for `delay` ms."""
         if job.session is self.number:
-            # The suspicion ends here, or a death that nobody reported a start for would be charged.
-            unsuspected = (job.packed_attempts or NO_ATTEMPTS).rpartition(b" ")[0] + b" 0"
             token = b"1" if job.token and not job.started_ns else b""
-            self._other(b"l", job, unsuspected, b"%d" % delay, token, True)
+            self._other(b"l", job, self._unsuspected(job), b"%d" % delay, token, True)
+
+    cdef bytes _unsuspected(self, JobBase job):
+        """Its attempts without suspicion, or a death that nobody reported a start for would be charged."""
+        return (job.packed_attempts or NO_ATTEMPTS).rpartition(b" ")[0] + b" 0"
 
     def release(self, JobBase job not None):
         """Give a job back to the head of its line, uncharged.
@@ -271,10 +273,8 @@ cdef class Outcomes(Session):
                 self._hold_gathered = True
                 self._holds += 1
             # A suspect ran and its worker lives: it is none any more.
-            if job.suspect:
-                self.later(job, duration)
-            else:
-                self._other(b"m", job, self.element_of(job), b"%d" % duration, b"", True)
+            attempts = self._unsuspected(job) if job.suspect else b""
+            self._other(b"m", job, self.element_of(job), b"%d" % duration, attempts, True)
 
     cdef _release_ready(self):
         """Give back, from the back, what was claimed and has not started."""

@@ -15,6 +15,7 @@
 -- include "store"
 -- include "retain"
 -- include "plan"
+-- include "ghosts"
 -- include "deduplicate"
 -- include "publish"
 -- include "wake"
@@ -32,7 +33,6 @@ end
 
 local duplicates, stored_ids, duplicated, earliest = {}, {}, {}, false
 local sequence = redis.call("HINCRBY", meta_key, "sequence", others) - others
-local forgotten = redis.call("EXISTS", removed_key) == 1
 for k = 1, others do
   local at = first_other + 3 * (k - 1)
   local id, record, place = ARGV[at], ARGV[at + 1], ARGV[at + 2]
@@ -46,10 +46,7 @@ for k = 1, others do
   elseif holder then
     duplicates[#duplicates + 1] = k - 1 .. ":" .. holder
   else
-    if own and forgotten and redis.call("SREM", removed_key, id) == 1 then
-      redis.call("LREM", waiting_key, 1, id)
-      redis.call("LREM", waiting_key, 1, MARK .. id)
-    end
+    if own then lay_ghost(id) end
     stored_ids[#stored_ids + 1] = id
     if store(id, record, place, sequence + k) then
       earliest = earliest or redis.call("ZRANGE", delayed_key, 0, 0)[1] == id

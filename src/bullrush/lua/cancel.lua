@@ -13,32 +13,28 @@
 -- include "retain"
 -- include "store"
 -- include "dedup"
+-- include "discard"
 -- include "withdraw"
 -- include "publish"
+-- include "tell"
+-- include "answer"
 local workers = (#KEYS - 19) / 2
 if redis.call("ZCARD", workers_key) ~= workers then return redis.error_reply("RETRY workers changed") end
 local id, reason = ARGV[3], ARGV[4]
 local state = redis.call("HEXISTS", jobs_key, id) == 0 and "unknown" or locate(id, 20, workers)
-local answer = state
-if state == "completed" or state == "failed" then
-  answer = "finished"
-elseif state == "active" then
-  answer = "signalled"
-  local plan = plan_without(redis.call("HGET", plans_key, id) or "w", "c")
-  redis.call("HSET", plans_key, id, plan .. "\0c" .. reason)
-  for i = 20, 19 + workers do
-    if redis.call("SISMEMBER", KEYS[i], id) == 1 then
-      redis.call("RPUSH", KEYS[i + workers], id .. "\0" .. reason)
-      redis.call("PEXPIRE", KEYS[i + workers], 600000)
-    end
-  end
-elseif state ~= "unknown" then
-  answer = "removed"
+if state == "unknown" then return answer("unknown") end
+if state == "completed" or state == "failed" then return answer("finished") end
+if state ~= "active" then
   withdraw(id, state)
-  if (meta[3] ~= "off" and meta[3] ~= "outcomes") or (meta[4] and tonumber(meta[4]) > now) then
-    publish({ "removed", id .. " " .. state }, #id)
-    redis.call("HSET", meta_key, "number", meta[5], "bytes", meta[6])
+  tell({ "removed", id .. " " .. state }, true)
+  return answer("removed")
+end
+local plan = plan_without(redis.call("HGET", plans_key, id) or "w", "c")
+redis.call("HSET", plans_key, id, plan .. "\0c" .. reason)
+for i = 20, 19 + workers do
+  if redis.call("SISMEMBER", KEYS[i], id) == 1 then
+    redis.call("RPUSH", KEYS[i + workers], id .. "\0" .. reason)
+    redis.call("PEXPIRE", KEYS[i + workers], 600000)
   end
 end
-redis.call("HSET", sessions_key, ARGV[1], ARGV[2] .. " " .. time[1], ARGV[1] .. ":a", ARGV[2] .. " " .. answer)
-return answer
+return answer("signalled")

@@ -10,9 +10,9 @@
 -- include "locate"
 -- include "place"
 -- include "leave_line"
+-- include "ghosts"
 -- include "answer"
 if redis.call("ZCARD", workers_key) ~= #KEYS - 12 then return redis.error_reply("RETRY workers changed") end
-local BAND = 4294967296
 local id, priority, lifo = ARGV[3], tonumber(ARGV[4]), ARGV[5] == "1"
 local state = redis.call("HEXISTS", jobs_key, id) == 0 and "unknown" or locate(id, 13)
 if state == "unknown" or state == "completed" or state == "failed" then return answer(state) end
@@ -34,10 +34,7 @@ if state == "prioritized" then
 elseif state == "waiting" and not suspected then
   leave_line(id)
 end
--- Where it may stand in the list again, an element that stayed there as a ghost must go, however long the search.
-if priority == 0 and redis.call("SREM", removed_key, id) == 1 and redis.call("LREM", waiting_key, 1, id) == 0 then
-  redis.call("LREM", waiting_key, 1, MARK .. id)
-end
+if priority == 0 then lay_ghost(id) end
 redis.call("HSET", plans_key, id, plan)
 if state == "prioritized" or (state == "waiting" and not suspected) then place_tail(MARK .. id, id, plan) end
 return answer(state)

@@ -5,13 +5,14 @@
 -- ARGV   session number id record
 -- RETURN 1, 0 = there is no such job
 -- include "begin"
+-- include "marks"
 -- include "answer"
 local id, record = ARGV[3], ARGV[4]
 if redis.call("HEXISTS", jobs_key, id) == 0 then return answer("0") end
 redis.call("HSET", jobs_key, id, record)
 -- In a longer list the search would stop the server; a large record without a mark costs the claim a larger reply.
-if #record > 4000 and redis.call("LLEN", waiting_key) <= 10000 then
+if #record > LARGE and redis.call("LLEN", waiting_key) <= SEARCHABLE then
   local at = redis.call("LPOS", waiting_key, id)
-  if at then redis.call("LSET", waiting_key, at, "\1" .. id) end
+  if at then redis.call("LSET", waiting_key, at, MARK .. id) end
 end
 return answer("1")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from bullrush._core.codec import decode_record, encode_record
-from bullrush._core.session import ReplyError
 from bullrush.errors import PayloadTooLarge
-from bullrush.operations.jobs import RETRIES, get_state, held_keys
+from bullrush.operations.jobs import RETRIES, ask_with_held, get_state
 from bullrush.operations.requests import Numbered, Operation, read, script_frame
 
 if TYPE_CHECKING:
@@ -54,17 +53,11 @@ def _move(
 
 def change_priority(keys: Keys, job_id: str, priority: int, lifo: bool) -> Operation[Refusal]:
     """Give a job another priority."""
-    while True:
-        held = yield from held_keys(keys)
-        try:
-            arguments = (job_id, priority, 1 if lifo else 0)
-            reply = yield Numbered(script_frame("prioritize", keys, held), arguments)
-        except ReplyError as error:
-            if str(error).startswith("RETRY"):
-                continue
-            raise
-        state = cast("State", cast("bytes", reply).decode())
-        return state if state in ("completed", "failed", "unknown") else None
+    arguments = (job_id, priority, 1 if lifo else 0)
+    state = yield from ask_with_held(
+        keys, lambda held: Numbered(script_frame("prioritize", keys, held), arguments)
+    )
+    return cast("State", state) if state in ("completed", "failed", "unknown") else None
 
 
 def update_data(

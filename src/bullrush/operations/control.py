@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from bullrush._core.frames import ScriptFrame
-from bullrush._core.session import ReplyError
-from bullrush.operations.jobs import RETRIES, held_keys
+from bullrush.operations.jobs import ask_with_held
 from bullrush.operations.requests import Numbered, Operation, Run, read, script_frame
 from bullrush.scripts import load
 
@@ -29,21 +28,15 @@ def is_paused(keys: Keys) -> Operation[bool]:
 def obliterate(keys: Keys, force: bool) -> Operation[str]:
     """Remove every key: "ok", or "notpaused" or "active" and nothing was removed."""
     script = load("obliterate")
-    for _ in range(RETRIES):
-        held = yield from held_keys(keys)
+
+    def ask(held: tuple[bytes, ...]) -> Run:
         rest = [key.replace(b":held:", b":signals:") for key in held]
         rest += [key for key in keys.all() if key not in (keys["meta"], keys["workers"])]
-        frame = ScriptFrame(
-            script.name, script.sha, script.source, [keys["meta"], keys["workers"], *held, *rest]
-        )
-        try:
-            reply = yield Run(frame, (1 if force else 0, len(held)))
-        except ReplyError as error:
-            if str(error).startswith("RETRY"):
-                continue
-            raise
-        return cast("bytes", reply).decode()
-    return "active"
+        everything = [keys["meta"], keys["workers"], *held, *rest]
+        frame = ScriptFrame(script.name, script.sha, script.source, everything)
+        return Run(frame, (1 if force else 0, len(held)))
+
+    return (yield from ask_with_held(keys, ask))
 
 
 def get_logs(keys: Keys, job_id: str, start: int, end: int) -> Operation[tuple[list[str], int]]:

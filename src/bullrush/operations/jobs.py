@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 from bullrush._core.session import ReplyError
-from bullrush.errors import CodecError
+from bullrush.errors import CodecError, ServerError
 from bullrush.operations.outcomes import Outcome, read_outcome
 from bullrush.operations.requests import Argument, Numbered, Operation, Run, read, script_frame
 from bullrush.options import STATES, State
@@ -45,18 +45,30 @@ def held_keys(keys: Keys) -> Operation[tuple[bytes, ...]]:
     return tuple(keys.held(number.decode()) for number in numbers)
 
 
-def get_state(keys: Keys, job_id: str) -> Operation[State | Literal["unknown"]]:
-    """Return the state of a job, read at one moment."""
+def ask_with_held(keys: Keys, ask: Callable[[tuple[bytes, ...]], Run | Numbered]) -> Operation[str]:
+    """Ask a script that must declare the held sets of all workers; again when one came or went meanwhile.
+
+    Raises ServerError when that happens again and again; nothing was changed.
+    """
     for _ in range(RETRIES):
         held = yield from held_keys(keys)
         try:
-            reply = yield Run(script_frame("state", keys, held), (job_id,))
+            reply = yield ask(held)
         except ReplyError as error:
             if str(error).startswith("RETRY"):
                 continue
             raise
-        return cast("State", cast("bytes", reply).decode())
-    return "unknown"
+        return cast("bytes", reply).decode()
+    raise ServerError(
+        f"workers came and went {RETRIES} times while this was asked: nothing was changed; ask again",
+        took_effect=False,
+    )
+
+
+def get_state(keys: Keys, job_id: str) -> Operation[State | Literal["unknown"]]:
+    """Return the state of a job, read at one moment."""
+    reply = yield from ask_with_held(keys, lambda held: Run(script_frame("state", keys, held), (job_id,)))
+    return cast("State", reply)
 
 
 def get_snapshot(keys: Keys, job_id: str, codec: Codec | None) -> Operation[Snapshot | None]:
@@ -190,28 +202,16 @@ def _list_active(keys: Keys) -> Operation[list[str]]:
 
 def cancel(keys: Keys, job_id: str, reason: str) -> Operation[str]:
     """Cancel a job: "removed", "signalled" (a worker holds it), "finished" or "unknown"."""
-    while True:
-        numbers = yield from worker_numbers(keys)
-        held = [keys.held(number.decode()) for number in numbers]
-        signals = [keys.signals(number.decode()) for number in numbers]
-        try:
-            reply = yield Numbered(script_frame("cancel", keys, (*held, *signals)), (job_id, reason))
-        except ReplyError as error:
-            if str(error).startswith("RETRY"):
-                continue
-            raise
-        return cast("bytes", reply).decode()
+
+    def ask(held: tuple[bytes, ...]) -> Numbered:
+        signals = (key.replace(b":held:", b":signals:") for key in held)
+        return Numbered(script_frame("cancel", keys, (*held, *signals)), (job_id, reason))
+
+    return (yield from ask_with_held(keys, ask))
 
 
 def remove(keys: Keys, job_id: str) -> Operation[str]:
     """Remove a job that nobody holds: "removed", "unknown" or "active"."""
-    for _ in range(RETRIES):
-        held = yield from held_keys(keys)
-        try:
-            reply = yield Numbered(script_frame("remove", keys, held), (job_id,))
-        except ReplyError as error:
-            if str(error).startswith("RETRY"):
-                continue
-            raise
-        return cast("bytes", reply).decode()
-    return "active"
+    return (
+        yield from ask_with_held(keys, lambda held: Numbered(script_frame("remove", keys, held), (job_id,)))
+    )

@@ -11,14 +11,17 @@ from bullrush.errors import InvalidOption
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
+_SCHEDULERS: Final = "repeated jobs (queue.upsert_job_scheduler) are not available in this version"
+_FLOWS: Final = "flows are not available in this version; add the next job in the handler"
+
 # The options of BullMQ whose snake_case is ours need no entry here.
 JOB_HINTS: Final = {
-    "repeat": "use queue.upsert_job_scheduler(every=... or pattern=...)",
-    "every": "use queue.upsert_job_scheduler(every=...)",
-    "pattern": "use queue.upsert_job_scheduler(pattern=...)",
-    "cron": "use queue.upsert_job_scheduler(pattern=...)",
-    "repeat_job_key": "use queue.upsert_job_scheduler",
-    "prev_millis": "use queue.upsert_job_scheduler",
+    "repeat": _SCHEDULERS,
+    "every": _SCHEDULERS,
+    "pattern": _SCHEDULERS,
+    "cron": _SCHEDULERS,
+    "repeat_job_key": _SCHEDULERS,
+    "prev_millis": _SCHEDULERS,
     "id": "use job_id",
     "task_id": "use job_id",
     "timestamp": "the server's clock gives it; use delay or run_at for a later start",
@@ -50,19 +53,19 @@ JOB_HINTS: Final = {
     "soft_time_limit": "use timeout",
     "time_limit": "use timeout",
     "job_timeout": "use timeout",
-    "link": "use a Flow, or add the next job in the handler",
+    "link": _FLOWS,
     "link_error": 'use @worker.on("failed")',
     "on_success": 'use @worker.on("completed")',
     "on_failure": 'use @worker.on("failed")',
     "ignore_result": "use remove_on_complete=True",
-    "store_result": "use keep_result",
+    "store_result": "use remove_on_complete=Keep(age=...)",
     "routing_key": "use a Queue of another name",
     "queue": "use a Queue of another name",
     "args": "put the arguments into data",
     "kwargs": "put the arguments into data",
     "at_front": "use lifo=True",
-    "depends_on": "use a Flow",
-    "result_ttl": "use remove_on_complete=Keep(age=...) or keep_result",
+    "depends_on": _FLOWS,
+    "result_ttl": "use remove_on_complete=Keep(age=...)",
     "failure_ttl": "use remove_on_fail=Keep(age=...)",
     "ttl": "use expires_in",
     "at": "use run_at",
@@ -88,7 +91,7 @@ WORKER_HINTS: Final = {
     "ttl": "use timeout, an option of the job or of the queue's defaults",
     "worker_fork_options": 'use executor="thread" or "process"',
     "worker_threads_options": 'use executor="thread"',
-    "repeat_strategy": "use queue.upsert_job_scheduler",
+    "repeat_strategy": _SCHEDULERS,
     "settings": "use backoffs={name: function}",
     "backoff_strategy": "use backoffs={name: function}",
     "use_worker_threads": 'use executor="thread"',

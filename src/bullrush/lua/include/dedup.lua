@@ -1,3 +1,4 @@
+-- include "ghosts"
 -- Deduplication. The hash has k<key> = "<job> <until ms, 0 = as long as the job is open>", and n<key> = the job that
 -- follows when this one ends (keep-last), packed as id, record, place.
 local following = {}
@@ -16,9 +17,7 @@ local function let_go(id, plan, by_call)
   if next and not by_call then job, record, place = cmsgpack.unpack(next) end
   -- A user's id may have been added otherwise meanwhile: then it is not stored again.
   if job and redis.call("HEXISTS", jobs_key, job) == 0 then
-    if redis.call("SREM", removed_key, job) == 1 and redis.call("LREM", waiting_key, 1, job) == 0 then
-      redis.call("LREM", waiting_key, 1, MARK .. job)
-    end
+    lay_ghost(job)
     meta[8] = (tonumber(meta[8]) or 0) + 1
     store(job, record, place, meta[8])
     redis.call("HSET", dedup_key, "k" .. key, job .. " 0")

@@ -28,7 +28,6 @@ local function again(id, attempts, delay)
   end
 end
 
-
 -- The worker may not know of a plan that was made or changed while it had the job.
 local function give_back(id, element)
   local plan = redis.call("HGET", plans_key, id)
@@ -70,8 +69,9 @@ local SETTLE = {
     give_back(id, a)
     return true
   end,
-  -- the same, and nothing starts for a while: element, ms
-  m = function(id, a, b)
+  -- the same, and nothing starts for a while: element, ms, attempts of one that was a suspect and is none any more
+  m = function(id, a, b, c)
+    if c ~= "" then redis.call("HSET", attempts_key, id, c) end
     give_back(id, a)
     redis.call("HSET", meta_key, "limited", string.format("%.0f", now + b), "special", "1")
     meta[10] = "1"

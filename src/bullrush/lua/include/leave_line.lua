@@ -1,5 +1,5 @@
--- In lists beyond 10,000 an id stays as a ghost that claims skip, since a search through millions would stop the server.
-local SEARCHABLE = 10000
+-- include "marks"
+-- Leave the line: from a list that is too long to be searched an id stays behind as a ghost, which claims skip.
 
 local function leave_line(id)
   local found = redis.call("LREM", suspects_key, 1, "\1" .. id) + redis.call("LREM", suspects_key, 1, "\2" .. id)

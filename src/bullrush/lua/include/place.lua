@@ -1,9 +1,8 @@
--- Where jobs stand. A list element with a leading \1 says: this job has a plan, attempts or a large record, look.
+-- include "marks"
+-- Where jobs stand.
 -- A plan begins with "p<score>" (prioritized, with its own place in line), "h" (lifo: the head of the list) or "w" (the
 -- tail). Parts may follow, each behind a NUL and named by a letter: d<mode><deduplication id>, t<changed due ms>, c<reason
 -- why it was cancelled>.
-local MARK = "\1"
-local LARGE = 4000
 
 local function place_tail(element, id, plan)
   local kind = plan and string.byte(plan)

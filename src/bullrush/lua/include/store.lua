@@ -1,13 +1,11 @@
 -- Store one special job where its place says: letters, a value behind a blank, and behind a NUL its deduplication, which
 -- is "mode ttl id". Returns its due time (false: it stands in line).
-local PRIORITY = 4294967296
-
 local function store(id, record, place, number)
   local cut = string.find(place, "\0", 1, true)
   local letters, value = string.match(cut and string.sub(place, 1, cut - 1) or place, "^(%S+) ?(.*)$")
   local plan = false
   if string.find(letters, "p", 1, true) then
-    plan = "p" .. string.format("%.0f", string.match(value, "(%d+)$") * PRIORITY + number % PRIORITY)
+    plan = "p" .. string.format("%.0f", string.match(value, "(%d+)$") * BAND + number % BAND)
   elseif string.find(letters, "h", 1, true) then
     plan = "h"
   end

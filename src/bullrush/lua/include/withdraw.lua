@@ -7,8 +7,5 @@ end
 
 local function withdraw(id, state)
   leave_state(id, state)
-  local plan = redis.call("HGET", plans_key, id)
-  if plan then let_go(id, plan, true) end
-  redis.call("HDEL", attempts_key, id)
-  forget({ id })
+  discard({ id })
 end
