@@ -26,7 +26,12 @@ class PrivateServer(Protocol):
     """Start a server for this test alone; it is removed when the test ends."""
 
     def __call__(
-        self, kind: Kind = "redis", *, persistent: bool = False, extra: Sequence[str] = ()
+        self,
+        kind: Kind = "redis",
+        *,
+        persistent: bool = False,
+        extra: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> Server: ...
 
 
@@ -42,9 +47,15 @@ def _script_names() -> dict[str, str]:
     return {load(name.removesuffix(".lua")).sha: name.removesuffix(".lua") for name in names}
 
 
-def _make(kind: Kind, *, persistent: bool = False, extra: Sequence[str] = ()) -> Server:
+def _make(
+    kind: Kind,
+    *,
+    persistent: bool = False,
+    extra: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Server:
     try:
-        server = Server(kind, persistent=persistent, extra=extra)
+        server = Server(kind, persistent=persistent, extra=extra, environment=environment)
     except ServerMissing as missing:
         pytest.skip(str(missing))
     return server
@@ -87,8 +98,14 @@ def private_server() -> Iterator[PrivateServer]:
     """Make servers that the test may stop, kill, freeze and reconfigure."""
     made: list[Server] = []
 
-    def start(kind: Kind = "redis", *, persistent: bool = False, extra: Sequence[str] = ()) -> Server:
-        made.append(server := _make(kind, persistent=persistent, extra=extra))
+    def start(
+        kind: Kind = "redis",
+        *,
+        persistent: bool = False,
+        extra: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> Server:
+        made.append(server := _make(kind, persistent=persistent, extra=extra, environment=environment))
         server.start()
         return server
 

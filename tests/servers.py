@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -38,16 +39,25 @@ class Server:
     """One server in a folder of its own. A restart keeps the port, the folder and, if persistent, the data.
 
     `persistent` writes every command to disk before it is answered (AOF, fsync always), so that nothing
-    acknowledged is lost by `kill()` and `start()`. Without it a restart begins empty.
+    acknowledged is lost by `kill()` and `start()`. Without it a restart begins empty. `environment` has variables
+    that are set for it beside those of the test, a library to preload for example.
     """
 
-    def __init__(self, kind: Kind = "redis", *, persistent: bool = False, extra: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        kind: Kind = "redis",
+        *,
+        persistent: bool = False,
+        extra: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.kind = kind
         self.binary = find_binary(kind)
         self.folder = Path(tempfile.mkdtemp(prefix="bullrush-"))  # short: a socket path has 104 bytes at most
         self.port = free_port()
         self._persistent = persistent
         self._extra = tuple(extra)
+        self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
 
@@ -83,7 +93,9 @@ class Server:
         self._extra += extra
         with (self.folder / "server.log").open("ab") as log:
             command = [str(self.binary), *self._options()]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment
+            )
         self._guard = subprocess.Popen(
             ["sh", "-c", GUARD, "guard", str(self.pid), str(self.folder)],
             stdin=subprocess.PIPE,
