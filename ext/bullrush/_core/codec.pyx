@@ -11,6 +11,7 @@ from bullrush._core.msgpack_writer cimport (
 )
 from bullrush._core.packing cimport explain, write_value
 from bullrush._core.walker cimport describe
+from bullrush._core.weigher cimport WEIGH_FROM, refuse_heavy
 
 from bullrush.errors import CodecError
 
@@ -29,6 +30,8 @@ cdef bytes pack_named(str root, object value):
     writer_start(&out, space, STACK_BYTES)
     try:
         write_value(&out, value, 0)
+        if out.size > WEIGH_FROM:
+            refuse_heavy(out.data, out.size)
         return PyBytes_FromStringAndSize(<const char*> out.data, out.size)
     except Exception as error:
         problem = explain(root, error)
@@ -95,6 +98,8 @@ cdef bytes pack_record(bytes packed_name, long long timestamp, bytes options, ob
         else:
             write_raw(&out, PyBytes_AS_STRING(options), PyBytes_GET_SIZE(options))
         write_value(&out, data, 0)
+        if out.size > WEIGH_FROM:
+            refuse_heavy(out.data, out.size)
         return PyBytes_FromStringAndSize(<const char*> out.data, out.size)
     except Exception as error:
         problem = explain("data", error)

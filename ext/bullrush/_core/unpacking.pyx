@@ -17,6 +17,7 @@ from bullrush._core.msgpack_writer cimport (
     NAIVE_DATETIME_CODE, SET_CODE, TIME_CODE, TIMEDELTA_CODE, UUID_CODE, load,
 )
 from bullrush._core.walker cimport describe, walk
+from bullrush._core.weigher cimport WEIGH_FROM, refuse_heavy
 
 from decimal import Decimal
 from uuid import UUID
@@ -37,6 +38,8 @@ cdef struct Reader:
 cdef object unpack_slice(const unsigned char* data, Py_ssize_t size):
     """Read the one value that fills these bytes; the caller keeps them alive. Raises CodecError."""
     try:
+        if size > WEIGH_FROM:
+            refuse_heavy(data, size)
         return read_whole(data, size, 0, False)
     except (CodecError, MemoryError):
         raise
@@ -174,7 +177,11 @@ cdef dict read_dict(Reader* source, Py_ssize_t size):
     source.depth += 1
     for _ in range(size):
         key = read_value(source, True)
+        if type(key) is not str and type(key) is not int:
+            raise ValueError(f"a key of type {type(key).__name__}: keys are str or int")
         result[key] = read_value(source, False)
+    if len(result) != size:
+        raise ValueError("a key that stands twice in one map")
     source.depth -= 1
     return result
 

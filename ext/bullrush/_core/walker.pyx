@@ -6,19 +6,6 @@ which calls itself for sets in sets and has to fit a thread with a small stack.
 
 from bullrush._core.msgpack_writer cimport MAX_DEPTH, load
 
-cdef enum Shape:
-    BAD = 0
-    LEAF = 1       # `size` bytes follow the head
-    SEQUENCE = 2   # `size` values follow
-    MAPPING = 3    # `size` pairs follow
-
-
-cdef struct Head:
-    Shape shape
-    Py_ssize_t size
-    int width      # bytes of the length behind the tag
-
-
 cdef Head look(unsigned char tag) noexcept nogil:
     """What a tag announces; `width` bytes of length follow it and come on top of `size`."""
     if tag < 0x80 or tag >= 0xE0:

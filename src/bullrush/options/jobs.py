@@ -18,6 +18,8 @@ from bullrush.options.values import Deduplication, JobRef, Keep
 from bullrush.options.wire import pack_options, unpack_options
 
 MAX_PRIORITY: Final = 2_097_151
+# Bytes: what the decoder takes, which has room for name and options beside it.
+MAX_SIZE_LIMIT: Final = 64 * 1024 * 1024
 
 # Whoever builds one of these takes its name out here; their values are checked already.
 NOT_YET_AVAILABLE: Final[frozenset[str]] = frozenset({"group", "parent", "on_child_failure", "keep_result"})
@@ -89,7 +91,7 @@ def _attempts(value: object, what: str) -> int:
 
 
 def _size_limit(value: object, what: str) -> int:
-    return check_int(value, what, 1)
+    return check_int(value, what, 1, MAX_SIZE_LIMIT)
 
 
 def _deduplication(value: object, what: str) -> Deduplication:
