@@ -90,6 +90,10 @@ class FaultProxy:
         self.delay(0)
         self._call(lambda: self._conditions.unblock())
 
+    def lead_to(self, port: int) -> None:
+        """Let new connections end at another server; those that are open stay where they are."""
+        self._upstream = port
+
     # Faults of the connections that are open now
 
     def cut(self) -> None:

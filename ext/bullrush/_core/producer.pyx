@@ -174,7 +174,8 @@ cdef class Producer(Session):
                 if isinstance(entry, AddCall):
                     call = <AddCall>entry
                     for unit in call.units or ():
-                        stuck |= self._expire(unit, now, None) and source is self.inflight
+                        took_effect = False if source is self.resend and self.refusal else None
+                        stuck |= self._expire(unit, now, took_effect) and source is self.inflight
                 elif source is self.inflight and now - (<Call>entry).sent_at > 10.0:
                     stuck = True
         while self.pending and (<Unit>self.pending[0]).deadline <= now:
@@ -188,6 +189,11 @@ cdef class Producer(Session):
     cdef bint _expire(self, Unit unit, double now, took_effect):
         if unit.deadline > now or unit.waiter.done():
             return False
+        if took_effect is False and self.refusal is not None:
+            unit.waiter.set_exception(ServerError(
+                f"the server takes nothing at the moment, nothing was stored: {self.refusal}; "
+                "add again when it does", took_effect=False))
+            return True
         effect = "it may have been stored" if took_effect is None else "nothing was stored"
         unit.waiter.set_exception(ConnectionLost(
             f"no answer from the server in time: {effect}; add again when a job that runs twice does no "

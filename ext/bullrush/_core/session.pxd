@@ -37,6 +37,7 @@ cdef class Session:
     cdef readonly long long clock_offset
     cdef readonly bint want_reconnect
     cdef readonly object fatal
+    cdef readonly str refusal
     cdef public object after
     cdef bint touched
     cdef object _unknown
@@ -55,7 +56,7 @@ cdef class Session:
     cpdef receive(self, object reply, double now)
     cdef _receive_open(self, object reply, double now)
     cdef _receive_error(self, Call call, object reply, double now)
-    cdef _later(self, str code, double now)
+    cdef _later(self, str code, str message, double now)
     cdef _reopen(self, Call call)
     cpdef lost(self)
     cdef _lost_after_failover(self, long long known)

@@ -32,6 +32,7 @@ LATER = frozenset(
 ELSEWHERE = frozenset(("READONLY", "MASTERDOWN", "MOVED", "ASK", "CLUSTERDOWN"))
 HISTORY = 4096
 MAX_PAUSE = 1.0
+FOR_EVER = 1e300
 
 
 def error_code(error):
@@ -71,6 +72,7 @@ cdef class Session:
         self._draining = False
         self._not_before = 0.0
         self._pause = 0.0
+        self.refusal = None             # the last "later" of the server, until it takes a call again
         self._opened_at = 0.0
         self.applied = 0
         self.sent = 0
@@ -139,6 +141,7 @@ cdef class Session:
         else:
             self.applied = call.number
             self._pause = 0.0
+            self.refusal = None
             self._unloaded.discard(call.kind)
             self._applied(call, reply, now)
 
@@ -150,7 +153,7 @@ cdef class Session:
             self.id = self.previous
             self.state = SessionState.CLOSED
             if code in LATER or code in ELSEWHERE or code == "OOM":
-                self._later(code, now)
+                self._later(code, str(reply), now)
             else:
                 self._failed_to_open(code, str(reply))
             return
@@ -166,6 +169,7 @@ cdef class Session:
         self._draining = False
         self.want_reconnect = False
         self._pause = 0.0
+        self.refusal = None
         unknown, self._unknown = self._unknown, deque()
         waiting, self.resend = self.resend, []
         for call in unknown:
@@ -186,7 +190,7 @@ cdef class Session:
         elif code == "ORDER" and self._draining:
             pass
         elif code in LATER or code in ELSEWHERE:
-            self._later(code, now)
+            self._later(code, str(reply), now)
         else:
             verdict = Verdict.UNKNOWN
             if code != "SESSION" and code != "ORDER":
@@ -201,8 +205,9 @@ cdef class Session:
         self._draining = True
         self.resend.append(call)
 
-    cdef _later(self, str code, double now):
+    cdef _later(self, str code, str message, double now):
         """Pause, from 50 ms doubling to a second; the owner looks for another server where that may help."""
+        self.refusal = message
         self._pause = min(MAX_PAUSE, self._pause * 2 or 0.05)
         self._not_before = now + self._pause
         if code in ELSEWHERE:
@@ -217,7 +222,7 @@ cdef class Session:
         self._unknown.append(call)
         self.want_reconnect = True
         self._draining = True
-        self._not_before = 1e300
+        self._not_before = FOR_EVER
 
     cpdef lost(self):
         """Say that the socket is gone: what was in flight is of unknown fate until the next `open` tells."""
@@ -233,7 +238,9 @@ cdef class Session:
                 self._unknown.append(call)
         self.inflight.clear()
         self.state = SessionState.CLOSED
-        self._not_before = 0.0
+        # A pause that the server asked for goes on: a demoted one lets everybody in and refuses them again.
+        if self._not_before == FOR_EVER:
+            self._not_before = 0.0
         self.want_reconnect = False
 
     def forget(self):
