@@ -30,7 +30,7 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: help venv build demo test test-quick test-long test-matrix lint types format bench bench-quick soak sync clean
+.PHONY: help venv build demo test test-quick test-long test-faults-full test-matrix lint types format bench bench-quick soak sync clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ test-quick: build $(STAMPS)/test ## run the tests that need no server, in second
 test-long: build $(STAMPS)/test ## run only the tests that take minutes
 	@tools/need_redis.sh
 	@$(PY) -m pytest -m long $(ARGS) || { [ $$? -eq 5 ] && echo "there are no long tests"; }
+
+test-faults-full: build $(STAMPS)/test ## the headline figures under faults, with a report in build/faults (40 minutes)
+	@tools/need_redis.sh
+	@$(PY) -m tests.faults.full $(ARGS)
 
 test-matrix: ## run the tests on every Python from 3.11 that is here, one .venv-X.Y each
 	@summary=""; failed=0; \

@@ -6,14 +6,13 @@ import contextlib
 import itertools
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from typing import Protocol
 
 import pytest
 import redis
 
-from bullrush.scripts import load
 from tests.faults.proxy import FaultProxy
+from tests.names import script_names
 from tests.servers import KINDS, Kind, Server, ServerMissing
 
 _numbers = itertools.count(1)
@@ -39,12 +38,6 @@ class MakeProxy(Protocol):
     """Start a proxy before this server; it is closed when the test ends."""
 
     def __call__(self, server: Server, scripts: Mapping[str, str] | None = None) -> FaultProxy: ...
-
-
-def _script_names() -> dict[str, str]:
-    """The names of bullrush's scripts by their SHA1."""
-    names = [path.name for path in files("bullrush").joinpath("lua").iterdir() if path.name.endswith(".lua")]
-    return {load(name.removesuffix(".lua")).sha: name.removesuffix(".lua") for name in names}
 
 
 def _make(
@@ -120,6 +113,6 @@ def make_proxy() -> Iterator[MakeProxy]:
     with contextlib.ExitStack() as proxies:
 
         def start(server: Server, scripts: Mapping[str, str] | None = None) -> FaultProxy:
-            return proxies.enter_context(FaultProxy(server.port, scripts=scripts or _script_names()))
+            return proxies.enter_context(FaultProxy(server.port, scripts=scripts or script_names()))
 
         yield start

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 POLL = 0.002
@@ -25,6 +25,12 @@ def wait_until(predicate: Callable[[], T], timeout: float = 10, *, what: str = "
     return value
 
 
+@overload
+async def wait_until_async(
+    predicate: Callable[[], Awaitable[T]], timeout: float = 10, *, what: str = ""
+) -> T: ...
+@overload
+async def wait_until_async(predicate: Callable[[], T], timeout: float = 10, *, what: str = "") -> T: ...
 async def wait_until_async(
     predicate: Callable[[], T | Awaitable[T]], timeout: float = 10, *, what: str = ""
 ) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import random
 import socket
 import struct
 import threading
@@ -30,12 +31,14 @@ class Fault:
         self._label = label
         self._begun = threading.Event()
         self.over = asyncio.Event()
+        self.times = 0  # how often it has happened
 
     @property
     def happened(self) -> bool:
         return self._begun.is_set()
 
     def begin(self) -> None:
+        self.times += 1
         self._begun.set()
 
     def wait(self, timeout: float = 10) -> None:
@@ -70,6 +73,18 @@ class Rule:
 
 
 @dataclass
+class Lottery(Rule):
+    """The same for each matching request, with a probability, until it is revoked."""
+
+    probability: float = 0.0
+    chance: random.Random = field(default_factory=random.Random)
+
+    def hits(self, name: str, request: bytes) -> bool:
+        matches = name == self.match if isinstance(self.match, str) else self.match in request
+        return matches and self.chance.random() < self.probability
+
+
+@dataclass
 class Conditions:
     """The state of the network, shared by all links; touched on the proxy's loop only."""
 
@@ -79,6 +94,7 @@ class Conditions:
     passable: dict[Direction, asyncio.Event] = field(
         default_factory=lambda: {w: asyncio.Event() for w in BOTH}
     )
+    slice: dict[Direction, int] = field(default_factory=lambda: {"up": 0, "down": 0})  # bytes, 0 = whole
     calls: Counter[str] = field(default_factory=Counter)
     errors: list[NotResp] = field(default_factory=list)
 
@@ -200,13 +216,17 @@ class Lane:
             self._deaf, self._allowance = True, None
 
     async def _send(self, data: bytes) -> None:
-        if self._deaf or not data:
-            return
-        try:
-            self._sink.write(data)
-            await self._sink.drain()
-        except OSError:
-            self._deaf = True
+        size = self._conditions.slice[self._direction] or len(data)
+        for start in range(0, len(data), size or 1):
+            if self._deaf:
+                return
+            try:
+                self._sink.write(data[start : start + size])
+                await self._sink.drain()
+            except OSError:
+                self._deaf = True
+            if size < len(data):
+                await asyncio.sleep(0)  # another turn of the loop, so another packet
 
 
 class Link:

@@ -12,12 +12,13 @@ called from any thread. It counts one reply per request: no place for SUBSCRIBE,
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-from tests.faults.link import BOTH, Conditions, Direction, Fault, Link, Rule
+from tests.faults.link import BOTH, Conditions, Direction, Fault, Link, Lottery, Rule
 
 T = TypeVar("T")
 
@@ -75,7 +76,33 @@ class FaultProxy:
         """Let the server run this call, keep its reply and all behind it until `release()`."""
         return self._order("hold", "reply", match, call, 0)
 
+    def drop_replies(
+        self, match: str | bytes, probability: float, *, seed: int | str, after: int = 0
+    ) -> Fault:
+        """Do that to each call with a probability, until `revoke`; `times` says how often it has happened.
+
+        The same seed chooses the same calls, counted over all connections in the order of their arrival.
+        """
+        fault = Fault(self._loop, f"drop of replies of {match!r}")
+        chance = random.Random(seed)
+        rule = Lottery("drop", "reply", match, 1, after, fault, probability=probability, chance=chance)
+        self._call(lambda: self._conditions.rules.append(rule))
+        return fault
+
+    def revoke(self, fault: Fault) -> None:
+        """Take an order back, as far as it has not happened yet."""
+
+        def act() -> None:
+            conditions = self._conditions
+            conditions.rules = [rule for rule in conditions.rules if rule.fault is not fault]
+
+        self._call(act)
+
     # Faults of the network, until heal()
+
+    def slice(self, size: int, direction: Direction | None = None) -> None:
+        """Let every frame from now on arrive in packets of so many bytes, one way or both."""
+        self._call(lambda: self._conditions.slice.update(dict.fromkeys(_ways(direction), size)))
 
     def delay(self, seconds: float, direction: Direction | None = None) -> None:
         """Let every frame from now on arrive this much later, one way or both; order is kept."""
@@ -86,8 +113,9 @@ class FaultProxy:
         self._call(lambda: self._conditions.block(_ways(direction)))
 
     def heal(self) -> None:
-        """End delays and black holes. What is still on its way then arrives, as it does on a real network."""
+        """End delays, slices and black holes. What is on its way then arrives, as it does on a real network."""
         self.delay(0)
+        self.slice(0)
         self._call(lambda: self._conditions.unblock())
 
     def lead_to(self, port: int) -> None:

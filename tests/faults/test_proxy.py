@@ -276,3 +276,45 @@ def read_all(sock: socket.socket) -> bytes:
     while data := sock.recv(4096):
         received += data
     return received
+
+
+def test_replies_are_dropped_by_chance_until_that_is_revoked(
+    proxy: FaultProxy, client: redis.Redis, redis_client: redis.Redis
+) -> None:
+    def outcomes(calls: int) -> list[bool]:
+        found: list[bool] = []
+        for _ in range(calls):
+            try:
+                bump(client)
+                found.append(True)
+            except redis.ConnectionError:
+                found.append(False)
+        return found
+
+    drops = proxy.drop_replies("bump", 0.3, seed=1)
+    first = outcomes(60)
+    assert 5 < first.count(False) < 35
+    assert drops.times == first.count(False)
+    proxy.revoke(drops)
+    assert all(outcomes(20))
+    proxy.drop_replies("bump", 0.3, seed=1)
+    assert outcomes(60) == first
+    assert redis_client.get("n") == b"140"  # the server has run every call
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_frames_arrive_in_slices(
+    proxy: FaultProxy, raw: socket.socket, redis_client: redis.Redis, size: int
+) -> None:
+    proxy.slice(size)
+    sent = request("ECHO", "some text of several words")
+    raw.sendall(sent)
+    expected, received, most = b"$26\r\nsome text of several words\r\n", b"", 0
+    while len(received) < len(expected):
+        received += (piece := raw.recv(4096))
+        most = max(most, len(piece))
+    assert received == expected
+    assert most < len(expected), "it came in one piece"
+    proxy.heal()
+    raw.sendall(sent)
+    assert raw.recv(4096) == expected

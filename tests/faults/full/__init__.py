@@ -1,0 +1,1 @@
+"""The headline figures: every campaign at full size, with a report. `python -m tests.faults.full --help`."""

@@ -1,0 +1,31 @@
+"""The list of campaigns, each with what it promises in a sentence."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from tests.faults.full.kills import kills
+from tests.faults.full.lab import Campaign
+from tests.faults.full.lost_adds import lost_adds
+from tests.faults.full.lost_exchanges import lost_exchanges
+from tests.faults.full.plain import plain
+from tests.faults.full.poison import poison
+
+
+class Entry(NamedTuple):
+    run: Campaign
+    promise: str
+
+
+CAMPAIGNS: Final[dict[str, Entry]] = {
+    "kills": Entry(kills, "Workers are killed (SIGKILL) at random while they work: no job is lost."),
+    "lost-adds": Entry(lost_adds, "One reply to an add in ten is lost: every job is stored exactly once."),
+    "lost-exchanges": Entry(
+        lost_exchanges,
+        "Replies of exchanges (claims and outcomes) are lost: no job fails, runs twice or is charged.",
+    ),
+    "poison": Entry(
+        poison, "Jobs that kill their worker process fail with JobCrashed; no other job is charged for them."
+    ),
+    "plain": Entry(plain, "Without faults no job runs twice."),
+}

@@ -1,0 +1,71 @@
+"""Workers are killed at random, a thousand times: nothing is lost, and only what they held runs again."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bullrush import Queue
+from tests.faults.checker import check
+from tests.faults.full.lab import Lab, drained, has_room, registered
+from tests.faults.recorder import Notes
+from tests.faults.roles import Place, WorkerRole
+from tests.faults.template import Template
+
+JOBS = 150_000  # on each kind of server
+KILLS = 500
+WORKERS = 4
+PAUSE = (0.05, 0.4)  # s between kills
+CHUNK = 500
+BACKLOG = 6  # chunks
+# Here everybody is killed, whatever it runs: a limit would fail jobs that have done nothing.
+NO_LIMIT = 1_000
+
+
+async def kills(lab: Lab) -> None:
+    jobs, kills = lab.scaled(JOBS, 1_000), lab.scaled(KILLS, 5)
+    with lab.server() as server, lab.recorder() as recorder:
+        place = Place(url=server.url, queue="kills", notes=recorder.address)
+        role = WorkerRole(place=place, seconds=0.004, max_crashes=NO_LIMIT)
+        notes = Notes(recorder.address)
+        async with lab.queue(place) as queue:
+            with lab.template() as template:
+                for _ in range(WORKERS):
+                    template.start(role)
+                adding = asyncio.create_task(_add(queue, notes, jobs))
+                await _kill(lab, template, role, notes, kills, adding)
+                await adding
+                counts = await drained(queue, jobs, 120)
+                await registered(template, [queue])
+                codes = template.stop()
+    verdict = check(recorder.read())
+    lab.result.enter(verdict)
+    lab.result.figures |= {"kills": kills, "completed": counts["completed"], "failed": counts["failed"]}
+    lab.result.bounds |= {
+        "all completed": counts["completed"] == jobs == verdict.acknowledged,
+        "the last workers close in good order": codes == [0] * WORKERS,
+    }
+
+
+async def _add(queue: Queue, notes: Notes, jobs: int) -> None:
+    """Keep some work in front of the workers, as long as there is more."""
+    for first in range(0, jobs, CHUNK):
+        await has_room(queue, BACKLOG * CHUNK)
+        count = min(CHUNK, jobs - first)
+        notes.tried_range(first, count)
+        added = await queue.add_bulk([("work", key) for key in range(first, first + count)])
+        for job in added:
+            notes.acknowledged(job.data, job.id)
+
+
+async def _kill(
+    lab: Lab, template: Template, role: WorkerRole, notes: Notes, kills: int, adding: asyncio.Task[None]
+) -> None:
+    chance = lab.chance("kills")
+    for number in range(1, kills + 1):
+        await asyncio.sleep(chance.uniform(*PAUSE))  # time is the subject
+        victim = chance.choice(sorted(template.alive))
+        notes.disturbed(victim, "killed")
+        template.kill(victim)
+        template.start(role)
+        if number % 50 == 0:
+            lab.say(f"{number} of {kills} kills{', all jobs added' if adding.done() else ''}")
