@@ -96,6 +96,7 @@ class Conditions:
     )
     slice: dict[Direction, int] = field(default_factory=lambda: {"up": 0, "down": 0})  # bytes, 0 = whole
     calls: Counter[str] = field(default_factory=Counter)
+    sizes: dict[str, int] = field(default_factory=dict)  # bytes of the last request
     errors: list[NotResp] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -122,6 +123,7 @@ class Conditions:
     def rule_for(self, request: bytes) -> Rule | None:
         name = self.name(request)
         self.calls[name] += 1
+        self.sizes[name] = len(request)
         hit = [rule for rule in self.rules if rule.hits(name, request)]
         self.rules = [rule for rule in self.rules if rule.left > 0]
         return hit[0] if hit else None

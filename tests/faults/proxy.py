@@ -58,6 +58,10 @@ class FaultProxy:
         """How often this script or command was sent through since the start."""
         return self._call(lambda: self._conditions.calls[name])
 
+    def request_sizes(self) -> dict[str, int]:
+        """Bytes of the last request of each script and command that was sent through."""
+        return self._call(lambda: dict(self._conditions.sizes))
+
     # Faults of one call
 
     def drop_request(self, match: str | bytes, *, call: int = 1, after: int = 0) -> Fault:

@@ -94,29 +94,42 @@ class Link:
 
     # Plain commands.
 
-    async def call(self, frame: bytes, *, timeout: float | None = None) -> object:
+    async def call(self, frame: bytes, *, timeout: float | None = None, again: bool = False) -> object:
         """Send one command and return its reply.
 
-        Raises ReplyError for an error reply, ConnectionLost after `timeout` seconds.
+        `again` sends it on the next connection when this one is lost: for what changes nothing, or the same
+        thing however often it runs. Raises ReplyError for an error reply, ConnectionLost after `timeout`
+        seconds.
         """
         limit = self._reply_limit if timeout is None else timeout
         try:
             async with asyncio.timeout(limit):
-                return await (await self._connected()).send(frame)
+                while True:
+                    protocol = await self._connected()
+                    try:
+                        return await protocol.send(frame)
+                    except ConnectionLost:
+                        if not again:
+                            raise
         except TimeoutError:
             raise ConnectionLost(
                 f"no answer from {self.address.label} within {limit:g} s", took_effect=None
             ) from None
 
-    async def call_all(self, frames: list[bytes]) -> list[object]:
-        """Send commands in one go and return their replies in order.
+    async def call_all(self, frames: list[bytes], *, again: bool = False) -> list[object]:
+        """Send commands in one go and return their replies in order; `again` as in `call`.
 
         An error reply is raised after all have come.
         """
         try:
             async with asyncio.timeout(self._reply_limit):
-                protocol = await self._connected()
-                return await asyncio.gather(*[protocol.send(frame) for frame in frames])
+                while True:
+                    protocol = await self._connected()
+                    try:
+                        return await asyncio.gather(*[protocol.send(frame) for frame in frames])
+                    except ConnectionLost:
+                        if not again:
+                            raise
         except TimeoutError:
             raise ConnectionLost(
                 f"no answer from {self.address.label} within {self._reply_limit:g} s", took_effect=None

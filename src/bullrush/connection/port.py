@@ -125,18 +125,18 @@ class AsyncPort:
 
     async def _perform(self, request: Request) -> object:
         if isinstance(request, Read):
-            return await self.link.call_all(request.frames)
+            return await self.link.call_all(request.frames, again=True)
         if isinstance(request, Run):
             return await self._run_script(request)
         return await self._numbered(request)
 
     async def _run_script(self, request: Run) -> object:
         try:
-            return await self.link.call(request.frame.call(*request.arguments))
+            return await self.link.call(request.frame.call(*request.arguments), again=True)
         except ReplyError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise
-        return await self.link.call(request.frame.call(*request.arguments, by_text=True))
+        return await self.link.call(request.frame.call(*request.arguments, by_text=True), again=True)
 
     async def _numbered(self, request: Numbered) -> object:
         loop = asyncio.get_running_loop()
