@@ -65,6 +65,7 @@ from bullrush.events import (
     WaitingChildren,
 )
 from bullrush.job import Job, JobBase
+from bullrush.operations.fsck_report import FsckReport, Problem
 from bullrush.operations.metrics import Latencies, MetricPoint, Metrics
 from bullrush.operations.workers import WorkerInfo
 from bullrush.options import (
@@ -134,8 +135,10 @@ __all__ += [
     "Duplicated",
     "Event",
     "Failed",
+    "FsckReport",
     "Gap",
     "Paused",
+    "Problem",
     "Progress",
     "Removed",
     "Resumed",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-NAMES = (
-    "meta", "ids", "sessions", "jobs", "plans", "attempts", "waiting", "suspects", "prioritized", "delayed",
-    "workers", "hosts", "completed", "failed", "outcomes", "events", "wake", "removed", "progress", "logs",
-    "logged", "dedup", "expiries", "limiter", "metrics",
-)  # fmt: skip
+TYPES = {
+    "meta": "hash", "ids": "string", "sessions": "hash", "jobs": "hash", "plans": "hash", "attempts": "hash",
+    "waiting": "list", "suspects": "list", "prioritized": "zset", "delayed": "zset", "workers": "zset",
+    "hosts": "hash", "completed": "zset", "failed": "zset", "outcomes": "hash", "events": "stream",
+    "wake": "list", "removed": "set", "progress": "hash", "logs": "zset", "logged": "hash", "dedup": "hash",
+    "expiries": "zset", "limiter": "list", "metrics": "hash",
+}  # fmt: skip
+NAMES = tuple(TYPES)
 
 
 class Keys:

@@ -15,7 +15,7 @@ from tests.lua.script_calls import NUMBER, ScriptQueue
 FOLDER = files("bullrush").joinpath("lua")
 SCRIPTS = sorted(path.name.removesuffix(".lua") for path in FOLDER.iterdir() if path.name.endswith(".lua"))
 every_script = pytest.mark.parametrize("name", SCRIPTS)
-READING = {"state", "finished", "heads"}
+READING = {"state", "finished", "heads", "survey", "inspect", "balance"}
 # A whole record: the name "r", a time, no options, no data.
 FULL = b"\x94\xa1r\xcf" + (1_700_000_000_000).to_bytes(8, "big") + b"\xc0\xc0"
 CALL = re.compile(r'redis\.call\("(\w+)"(?:, ([^,)]+))?')
@@ -91,6 +91,7 @@ def whole_life(queue: ScriptQueue) -> None:
     queue.run("finished", "1", "2", "4")
     queue.run("heads", 10, "1", "4")
     manage(queue)
+    examine(queue)
     queue.next("remove", "2", held=queue.held)
     queue.claim(10)
     queue.next("cancel", "4", "why", held=[*queue.held, queue.keys.signals(NUMBER)])
@@ -122,6 +123,40 @@ def manage(queue: ScriptQueue) -> None:
         queue.next("clean", state, 0, "", 1, "")
     queue.next("drain", 500, 1)
     queue.add([("20", b"r")], [("21", b"r", "p", 3)])
+
+
+def examine(queue: ScriptQueue) -> None:
+    """Look at every key, and repair what no real queue has."""
+    for what in (
+        "jobs",
+        "waiting",
+        "suspects",
+        "completed",
+        "prioritized",
+        "plans",
+        "outcomes",
+        "logs",
+        "dedup",
+    ):
+        queue.run("survey", what, 0, 10, held=queue.held)
+    queue.run("survey", "held", 0, 10, held=queue.held)
+    queue.run("inspect", "4", "20", held=queue.held)
+    queue.run("balance", held=queue.held)
+    for kind in (
+        "lost",
+        "twice",
+        "corrupt",
+        "ghost",
+        "orphan",
+        "rank",
+        "attempts",
+        "held",
+        "key",
+        "follower",
+    ):
+        queue.run("mend", kind, "4", "nobody", held=queue.held)
+    for kind, about in (("events", "number"), ("special", "special"), ("ids", 9), ("count", "held")):
+        queue.run("mend", kind, about, held=queue.held)
 
 
 def obliterate(queue: ScriptQueue) -> None:

@@ -27,6 +27,8 @@ from bullrush.errors import (
 from bullrush.job import DataT, ResultT, encode_line, load_snapshot
 from bullrush.keys import Keys
 from bullrush.operations import change, control, jobs, limits, manage, notes
+from bullrush.operations.fsck import fsck
+from bullrush.operations.fsck_report import FsckReport
 from bullrush.operations.metrics import Metrics, read_metrics
 from bullrush.operations.workers import WorkerInfo, count_workers, list_workers
 from bullrush.options import (
@@ -599,6 +601,18 @@ class Queue(Generic[DataT, ResultT]):
         """
         check_int(max_length, "max_length", 0)
         return self._port.run(notes.trim_events(self.keys, max_length))
+
+    # Proof.
+
+    def fsck(self, *, repair: bool = False, page: int = 500) -> FsckReport:
+        """Examine all data of this queue, and say what is wrong with it.
+
+        Made for a queue at work: it reads `page` jobs at a time, stops nobody, and reports only what it has
+        seen wrong at one moment. `repair` puts right what can be: jobs go back in line, none is deleted.
+        """
+        check_bool(repair, "repair")
+        check_int(page, "page", 1, 1000)
+        return self._port.run(fsck(self.keys, repair=repair, page=page))
 
     # The end of it.
 
