@@ -10,6 +10,7 @@ from tests.faults.full.lost_adds import lost_adds
 from tests.faults.full.lost_exchanges import lost_exchanges
 from tests.faults.full.plain import plain
 from tests.faults.full.poison import poison
+from tests.faults.full.restarts import restarts
 
 
 class Entry(NamedTuple):
@@ -23,6 +24,11 @@ CAMPAIGNS: Final[dict[str, Entry]] = {
     "lost-exchanges": Entry(
         lost_exchanges,
         "Replies of exchanges (claims and outcomes) are lost: no job fails, runs twice or is charged.",
+    ),
+    "restarts": Entry(
+        restarts,
+        "The server is killed and started again, with the queue idle, with delayed jobs only, and full: "
+        "every worker goes on by itself, and soon.",
     ),
     "poison": Entry(
         poison, "Jobs that kill their worker process fail with JobCrashed; no other job is charged for them."
