@@ -30,7 +30,8 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: help venv build demo test test-quick test-long test-faults-full test-matrix lint types format bench bench-quick soak sync clean
+.PHONY: help venv build demo test test-quick test-long test-faults-full test-matrix lint types format bench bench-quick soak sync clean \
+	test-sanitize
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +101,10 @@ sync: build $(STAMPS)/lint ## regenerate src/bullrush/sync from the async surfac
 	@$(PY) tools/generate_sync.py
 	@$(PY) -m ruff format -q src/bullrush/sync
 
+test-sanitize: $(STAMPS)/sanitize $(STAMPS)/test ## the tests on a core built with the address and undefined-behaviour sanitizers
+	@tools/need_redis.sh
+	@PY=$(PY) tools/run_sanitized.sh -m "not long" $(ARGS)
+
 clean: ## remove everything that make made, the environments included
 	@rm -rf .venv .venv-[0-9]* build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	@find src -name '*.so' -delete
@@ -130,6 +135,14 @@ $(STAMPS)/core: $(CORE) | $(STAMPS)/installed
 	@touch $@.begun
 	@if [ -n "$$(find $(CORE) -newer $(STAMPS)/installed)" ]; then echo "→ compiling what has changed in the core"; \
 		$(call quietly,$(PY) setup.py -q build_ext --inplace); fi
+	@mv $@.begun $@
+
+# A core of its own below build/, so that the one that everything else uses stays as it is.
+$(STAMPS)/sanitize: $(CORE) setup.py $(shell find src -name '*.py' -o -name '*.lua') | $(STAMPS)/core
+	@echo "→ compiling the core with sanitizers"
+	@touch $@.begun
+	@$(call quietly,BULLRUSH_SANITIZE=address$(comma)undefined $(PY) setup.py -q build --build-base build/sanitize \
+		--build-lib build/sanitize/lib)
 	@mv $@.begun $@
 
 comma := ,

@@ -7,6 +7,15 @@ from setuptools import Extension, setup
 
 ROOT = Path("ext")
 DEBUG = bool(os.environ.get("BULLRUSH_DEBUG"))
+SANITIZE = os.environ.get("BULLRUSH_SANITIZE", "")  # as in "address,undefined"
+
+
+def compile_args() -> list[str]:
+    """What the compiler is told: fast, or made for looking closely."""
+    if SANITIZE:
+        kept = ["-O1", "-g", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZE}"]
+        return [*kept, "-fno-sanitize-recover=undefined"] if "undefined" in SANITIZE else kept
+    return ["-O0", "-g"] if DEBUG else ["-O3", "-g0"]
 
 
 def extension(source: Path) -> Extension:
@@ -16,7 +25,8 @@ def extension(source: Path) -> Extension:
         [str(source)],
         depends=[str(header) for header in sorted(ROOT.rglob("*.pxd"))],
         define_macros=[("CYTHON_TRACE_NOGIL", "1")] if DEBUG else [],
-        extra_compile_args=["-O0", "-g"] if DEBUG else ["-O3", "-g0"],
+        extra_compile_args=compile_args(),
+        extra_link_args=[f"-fsanitize={SANITIZE}"] if SANITIZE else [],
     )
 
 

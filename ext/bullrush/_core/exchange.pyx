@@ -12,7 +12,7 @@ from bullrush._core.job cimport JobBase, new_job
 from bullrush._core.outcomes cimport (
     CALL_WEIGHT, CLOSED, LIMITED, MORE, PAUSED, SUSPECTS_LEFT, ExchangeCall, Outcomes)
 from bullrush._core.producer cimport monotonic_ns
-from bullrush._core.session cimport Call, Session, SessionState, Verdict
+from bullrush._core.session cimport Call, Session, SessionState, Verdict, need_list
 
 from bullrush.errors import CodecError, JobCancelled, JobExpired
 
@@ -76,6 +76,7 @@ cdef class Exchange(Outcomes):
         """Register under a new number: the lease is lost, and everything held with it."""
         self.inflight.clear()
         self.resend.clear()
+        self._unwritten = None
         self._unknown.clear()
         self.state = SessionState.CLOSED
         self._set_number(number)
@@ -271,7 +272,7 @@ cdef class Exchange(Outcomes):
             return None
         if not self._sealed:
             self._seal()
-        call = self._sealed.popleft()
+        self._unwritten = call = self._sealed.popleft()
         call.free = min(want, self._free())
         call.want, call.want_suspects = want, self._want_suspects() if want else 0
         call.promotes, self.promote_only = self.promote_only, False
@@ -282,6 +283,8 @@ cdef class Exchange(Outcomes):
     cdef bytes _encode(self, Call call_):
         cdef ExchangeCall call = <ExchangeCall>call_
         cdef int outcomes = 2 * call.completed_count + 5 * call.others_count
+        cdef bytes frame
+        self._out.clear()       # one that found no memory half-way left bytes behind
         self._script.begin(self._out, 15 + outcomes + 2 * call.published_count, call.by_text)
         self._out.put_bulk(self.id)
         self._out.put_bulk_number(call.number)
@@ -301,9 +304,10 @@ cdef class Exchange(Outcomes):
         self._out.put_bytes(call.completed)
         self._out.put_bytes(call.others)
         self._out.put_bytes(call.published)
+        frame = self._out.take()
         self.look = False
         self.calls += 1
-        return self._out.take()
+        return frame
 
     cdef bint _still_wanted(self, Call call_):
         """A call sent again claims nothing by itself: what it asked for then is not what is free now."""
@@ -353,7 +357,7 @@ cdef class Exchange(Outcomes):
             # One that runs on from a lost lease may be held anew.
             if job.session is self.number:
                 known.add(job.id)
-        for source in (self._sealed, self.resend):
+        for source in (self._sealed, self.resend, self._stray()):
             for call in source:
                 known.update(call.ids)
         return known
@@ -361,6 +365,8 @@ cdef class Exchange(Outcomes):
     def adopt(self, list ids, list records, list attempts, list plans):
         """Take up jobs that the server says are held here and whose claim's reply was lost."""
         cdef long long now_ns = monotonic_ns()
+        if not len(ids) == len(records) == len(attempts) == len(plans):
+            raise ValueError(f"{len(ids)} ids with {len(records)} records cannot be adopted")
         for i in range(len(ids)):
             suspect = attempts[i] is not None and not attempts[i].endswith(b" 0")
             # Whether its claim took a token is not known; a refund too many would let too many start.
@@ -370,7 +376,10 @@ cdef class Exchange(Outcomes):
 
     cdef _applied(self, Call call_, object reply, double now):
         cdef ExchangeCall call = <ExchangeCall>call_
-        cdef list answer = <list>reply
+        cdef list answer = need_list(reply, 8, "exchange")
+        cdef Py_ssize_t i
+        for i in range(4, 8):
+            need_list(answer[i], 0, "exchange")
         self.renewed_at = max(self.renewed_at, call.sent_at)
         self.clock_offset = answer[0] - <long long>(now * 1000)
         self.flags = answer[1]
@@ -386,6 +395,7 @@ cdef class Exchange(Outcomes):
         if self._holds:
             self._release_ready()
             self._holds -= call.holds
+            call.holds = False
         # Who only promoted waits for a token like all: jobs that nobody handles here reach another worker.
         self.dry = call.promotes or not self.flags & MORE
         if self.flags & SUSPECTS_LEFT and self.suspects == 0:
@@ -393,20 +403,20 @@ cdef class Exchange(Outcomes):
         if answer[6]:
             self.refused += answer[6]
         if answer[7]:
-            expired = answer[7]
-            self.expired += [(expired[i], expired[i + 1]) for i in range(0, len(expired), 2)]
+            expired = <list>answer[7]
+            self.expired += [(expired[i], expired[i + 1]) for i in range(0, len(expired) - 1, 2)]
         if call.starting:
             self._confirm(call.starting)
 
     cdef _claim(self, list answer, double now):
-        cdef list ids = (<bytes>answer[3]).decode().split(" ")
-        cdef list records = <list>answer[4]
+        cdef list ids = (<bytes?>answer[3]).decode().split(" ")
+        cdef list records = need_list(answer[4], len(ids), "exchange")
         cdef list extras = <list>answer[5]
         cdef long long now_ns = monotonic_ns()
         cdef dict by_position = {}
         cdef bint token = self.flags & LIMITED != 0
         cdef Py_ssize_t i
-        for i in range(0, len(extras), 4):
+        for i in range(0, len(extras) - 3, 4):
             by_position[extras[i]] = i
         for i in range(len(ids)):
             if by_position and i in by_position:

@@ -5,9 +5,12 @@ cdef class WriteBuffer:
 
     cdef int reserve(self, Py_ssize_t extra) except -1
     cdef void clear(self) noexcept
+    cdef bytes copy(self)
     cdef bytes take(self)
     cdef int put_raw(self, const unsigned char* source, Py_ssize_t length) except -1
     cdef int put_bytes(self, bytes source) except -1
+    cdef int put_buffer(self, WriteBuffer other) except -1
+    cdef int put_bulk_head(self, Py_ssize_t length) except -1
     cdef int put_bulk_raw(self, const unsigned char* source, Py_ssize_t length) except -1
     cdef int put_bulk(self, bytes source) except -1
     cdef int put_bulk_text(self, str source) except -1

@@ -63,8 +63,11 @@ cdef class WriteBuffer:
             self.data = NULL
             self.capacity = 0
 
+    cdef bytes copy(self):
+        return PyBytes_FromStringAndSize(<char*>self.data, self.size)
+
     cdef bytes take(self):
-        cdef bytes content = PyBytes_FromStringAndSize(<char*>self.data, self.size)
+        cdef bytes content = self.copy()
         self.clear()
         return content
 
@@ -76,6 +79,22 @@ cdef class WriteBuffer:
 
     cdef int put_bytes(self, bytes source) except -1:
         return self.put_raw(<unsigned char*>PyBytes_AS_STRING(source), PyBytes_GET_SIZE(source))
+
+    cdef int put_buffer(self, WriteBuffer other) except -1:
+        return self.put_raw(other.data, other.size) if other.size else 0
+
+    cdef int put_bulk_head(self, Py_ssize_t length) except -1:
+        """Announce an argument whose parts follow."""
+        cdef unsigned char* at
+        self.reserve(24)
+        at = self.data + self.size
+        at[0] = c"$"
+        at += 1
+        at += write_number(at, length)
+        at[0] = c"\r"
+        at[1] = c"\n"
+        self.size = at + 2 - self.data
+        return 0
 
     cdef int put_bulk_raw(self, const unsigned char* source, Py_ssize_t length) except -1:
         cdef unsigned char* at
@@ -118,7 +137,7 @@ cdef class WriteBuffer:
 
     def getvalue(self):
         """Return a copy of the content."""
-        return PyBytes_FromStringAndSize(<char*>self.data, self.size)
+        return self.copy()
 
     def __len__(self):
         return self.size

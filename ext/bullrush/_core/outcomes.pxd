@@ -71,7 +71,7 @@ cdef class Outcomes(Session):
     cdef long long server_ms(self, long long ns) noexcept
     cdef complete(self, JobBase job, object value, long long finished_ns)
     cdef bytes _packed(self, object value)
-    cdef _put_blob_size(self, WriteBuffer into, Py_ssize_t size)
+    cdef int _reserve_event(self, Py_ssize_t id_size, Py_ssize_t length) except -1
     cdef _complete_other(self, JobBase job, bytes packed, long long finished_ns)
     cdef tuple _retention(self, object keep, long long count, long long age)
     cdef _publish_value(self, JobBase job, const unsigned char* raw, Py_ssize_t length)
@@ -81,6 +81,7 @@ cdef class Outcomes(Session):
     cdef bytes _unsuspected(self, JobBase job)
     cdef _release_ready(self)
     cdef _seal(self)
+    cdef _seal_full(self)
     cdef _isolate(self, ExchangeCall call)
     cdef bytes _blame(self)
     cdef _repack(self, ExchangeCall call, list outcomes)

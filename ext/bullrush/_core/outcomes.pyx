@@ -122,7 +122,8 @@ cdef class Outcomes(Session):
         cdef WriteBuffer into
         cdef unsigned char nil = 0xc0
         cdef const unsigned char* raw = &nil
-        cdef Py_ssize_t length = 1
+        cdef Py_ssize_t length = 1, size
+        cdef const char* text
         if job.session is not self.number:
             return
         if value is not None:
@@ -132,16 +133,20 @@ cdef class Outcomes(Session):
             self._complete_other(job, raw[:length], finished_ns)
             return
         into = self._completed
-        into.put_bulk_text(job.id)
-        self._put_blob_size(into, 39 + length)
+        text = PyUnicode_AsUTF8AndSize(job.id, &size)
+        # All memory first: an outcome is written whole, or not at all.
+        into.reserve(size + length + 120)
+        self._reserve_event(size, length)
+        self._ids.append(job.id)
+        into.put_bulk_raw(<const unsigned char*>text, size)
+        into.put_bulk_head(39 + length)
         self._write_outcome_head(into, job, 0, 7, job.attempts_made, finished_ns)
         into.put_raw(raw, length)
         into.put_raw(<const unsigned char*>b"\r\n", 2)
         self._completed_count += 1
-        self._ids.append(job.id)
         self._publish_value(job, raw, length)
         if self._completed_count + OTHER_WEIGHT * self._others_count >= CALL_WEIGHT or into.size > CALL_BYTES:
-            self._seal()
+            self._seal_full()
 
     def pack(self, value):
         """Pack a return value now, in whatever thread, for `complete_with`; raises what that would."""
@@ -165,9 +170,6 @@ cdef class Outcomes(Session):
                 "store large results elsewhere and return a reference")
         return packed
 
-    cdef _put_blob_size(self, WriteBuffer into, Py_ssize_t size):
-        into.put_bytes(b"$%d\r\n" % size)
-
     cdef _complete_other(self, JobBase job, bytes packed, long long finished_ns):
         cdef WriteBuffer outcome = WriteBuffer()
         settings = job.settings
@@ -177,8 +179,9 @@ cdef class Outcomes(Session):
         keep, age = self._retention(own, self._keep, self._age)
         self._write_outcome_head(outcome, job, 0, 7, job.attempts_made, finished_ns)
         outcome.put_bytes(packed)
-        self._publish_value(job, <const unsigned char*>PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed))
+        self._reserve_event(4 * len(job.id), PyBytes_GET_SIZE(packed))
         self._other(b"c", job, outcome.take(), keep, age, True)
+        self._publish_value(job, <const unsigned char*>PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed))
 
     cdef tuple _retention(self, object keep, long long count, long long age):
         if keep is None:
@@ -186,6 +189,12 @@ cdef class Outcomes(Session):
         count = -1 if keep.count is None else keep.count
         age = -1 if keep.age is None else keep.age
         return b"%d" % count, b"%d" % age
+
+    cdef int _reserve_event(self, Py_ssize_t id_size, Py_ssize_t length) except -1:
+        if self.flags & EVENTS_OFF and not self.flags & LISTENING:
+            return 0
+        return self._completed_events.reserve(id_size + 8 + (
+            length if length <= EVENT_VALUE or self.flags & LISTENING else 0))
 
     cdef _publish_value(self, JobBase job, const unsigned char* raw, Py_ssize_t length):
         cdef Py_ssize_t size
@@ -303,22 +312,28 @@ cdef class Outcomes(Session):
 
     cdef _other(self, bytes kind, JobBase job, bytes a, bytes b, bytes c, bint final):
         """One outcome of five arguments; a final one ends what this worker knows of the job."""
+        cdef Py_ssize_t size
+        cdef const char* text = PyUnicode_AsUTF8AndSize(job.id, &size)
         if self._others.size + PyBytes_GET_SIZE(a) > CALL_BYTES and self._others_count:
             self._seal()
+        # All memory first: an outcome is written whole, or not at all.
+        self._others.reserve(
+            size + PyBytes_GET_SIZE(a) + PyBytes_GET_SIZE(b) + PyBytes_GET_SIZE(c) + 150)
+        if final:
+            self._ids.append(job.id)
         self._others.put_bulk(kind)
-        self._others.put_bulk_text(job.id)
+        self._others.put_bulk_raw(<const unsigned char*>text, size)
         self._others.put_bulk(a)
         self._others.put_bulk(b)
         self._others.put_bulk(c)
         self._others_count += 1
         if final:
-            self._ids.append(job.id)
             if job.suspect:
                 self.suspects -= 1
                 self.charged = False
                 job.suspect = False
         if self._completed_count + OTHER_WEIGHT * self._others_count >= CALL_WEIGHT:
-            self._seal()
+            self._seal_full()
 
     @property
     def gathered(self):
@@ -328,29 +343,43 @@ cdef class Outcomes(Session):
     @property
     def settled(self):
         """Say whether nothing waits, is in flight or must be sent again."""
-        return self.gathered == 0 and not self.inflight and not self.resend and not self._unknown
+        return (self.gathered == 0 and not self.inflight and not self.resend and not self._unknown
+                and self._unwritten is None)
+
+    cdef _seal_full(self):
+        """Seal a full batch. Without the memory for that it just grows; the outcome in hand is settled."""
+        try:
+            self._seal()
+        except MemoryError:
+            pass
 
     cdef _seal(self):
+        """Make a call of what has gathered; nothing is taken before nothing can fail any more."""
         cdef ExchangeCall call = ExchangeCall()
         cdef WriteBuffer published = WriteBuffer()
+        cdef list ids = []
+        cdef list starting = []
+        cdef dict events = {}
         call.kind = "exchange"
         call.completed_count, call.others_count = self._completed_count, self._others_count
-        call.completed, call.others = self._completed.take(), self._others.take()
+        call.completed, call.others = self._completed.copy(), self._others.copy()
         if self._completed_events.size:
             published.put_bulk(b"completed")
-            published.put_bulk(self._completed_events.take())
+            published.put_bulk(self._completed_events.copy())
             call.published_count += 1
         for kind, packed in self._events.items():
             published.put_bulk(kind.encode())
             published.put_bulk(b"".join(packed))
             call.published_count += 1
         call.published = published.take()
-        call.ids, self._ids = self._ids, []
-        call.starting, self._starting = self._starting, []
-        call.holds, self._hold_gathered = self._hold_gathered, False
-        self._events = {}
-        self._completed_count = self._others_count = 0
+        call.ids, call.starting, call.holds = self._ids, self._starting, self._hold_gathered
         self._sealed.append(call)
+        self._ids, self._starting, self._events = ids, starting, events
+        self._hold_gathered = False
+        self._completed_count = self._others_count = 0
+        self._completed.clear()
+        self._completed_events.clear()
+        self._others.clear()
 
     # An exchange that the script cannot take.
 
@@ -369,10 +398,10 @@ cdef class Outcomes(Session):
             rest = ExchangeCall()
             # Each half has failed once, as part of the whole: it is halved or blamed when it fails by itself.
             rest.kind, rest.failures, rest.starting = call.kind, 1, []
-            call.failures = 1
             self._repack(rest, outcomes[half:])
-            self._repack(call, outcomes[:half])
             self.resend.insert(0, rest)
+            self._repack(call, outcomes[:half])
+            call.failures = 1
         elif outcomes and call.failures < 4:
             id = outcomes[0][0] if len(outcomes[0]) == 2 else outcomes[0][1]
             self._repack(call, [[b"f", id, self._blame(), b"10000", b"-1"]])
@@ -399,22 +428,23 @@ cdef class Outcomes(Session):
         cdef WriteBuffer others = WriteBuffer()
         cdef WriteBuffer published = WriteBuffer()
         cdef list events = []
-        call.ids = []
-        call.completed_count = call.others_count = call.published_count = 0
+        cdef list ids = []
+        cdef int completed_count = 0
+        cdef bytes first, second, third
         for outcome in outcomes:
             into = completed if len(outcome) == 2 else others
             for argument in outcome:
                 into.bulk(argument)
             if len(outcome) == 2:
-                call.completed_count += 1
-                call.ids.append(outcome[0].decode())
+                completed_count += 1
+                ids.append(outcome[0].decode())
                 events.append(pack_value(outcome[0].decode()) + outcome[1][39:])
-            else:
-                call.others_count += 1
-                if outcome[0] not in (b"s", b"p", b"g"):
-                    call.ids.append(outcome[1].decode())
+            elif outcome[0] not in (b"s", b"p", b"g"):
+                ids.append(outcome[1].decode())
         if events:
             published.put_bulk(b"completed")
             published.put_bulk(b"".join(events))
-            call.published_count = 1
-        call.completed, call.others, call.published = completed.take(), others.take(), published.take()
+        first, second, third = completed.take(), others.take(), published.take()
+        call.completed, call.others, call.published, call.ids = first, second, third, ids
+        call.completed_count, call.others_count = completed_count, len(outcomes) - completed_count
+        call.published_count = 1 if events else 0

@@ -50,7 +50,7 @@ cdef class Producer(Session):
 
     cdef _push(self, Unit unit, waiter, double deadline)
     cdef bint _expire(self, Unit unit, double now, took_effect)
-    cdef long long _take_id(self) except -1
+    cdef long long _take_id(self, JobBase job) except -1
     cdef Call _reserve_call(self)
     cdef long long _next_block(self, long long size)
     cdef bint _in_flight(self, str kind)

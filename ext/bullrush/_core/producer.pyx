@@ -19,7 +19,7 @@ from time import time
 from bullrush._core.codec cimport pack_record, pack_value
 from bullrush._core.frames cimport ScriptFrame, WriteBuffer
 from bullrush._core.job cimport JobBase, new_job
-from bullrush._core.session cimport Call, Session, SessionState, Verdict
+from bullrush._core.session cimport Call, Session, SessionState, Verdict, need_list
 
 from bullrush._core.session import ReplyError
 from bullrush.errors import ConnectionLost, InvalidOptionType, PayloadTooLarge, QueueFull, ServerError
@@ -143,12 +143,13 @@ cdef class Producer(Session):
     @property
     def busy(self):
         """Say whether anything is pending, in flight or to be sent again."""
-        return bool(self.pending or self.inflight or self.resend or self._unknown)
+        return (bool(self.pending or self.inflight or self.resend or self._unknown)
+                or self._unwritten is not None)
 
     def waiters(self):
         """Return the futures of everything that is not settled."""
         cdef list found = [(<Unit>unit).waiter for unit in self.pending]
-        for source in (self.inflight, self._unknown, self.resend):
+        for source in (self.inflight, self._unknown, self.resend, self._stray()):
             for entry in source:
                 if isinstance(entry, AddCall):
                     found += [(<Unit>unit).waiter for unit in (<AddCall>entry).units or ()]
@@ -169,7 +170,7 @@ cdef class Producer(Session):
         cdef Unit unit
         cdef AddCall call
         cdef bint stuck = False
-        for source in (self.inflight, self._unknown, self.resend):
+        for source in (self.inflight, self._unknown, self.resend, self._stray()):
             for entry in source:
                 if isinstance(entry, AddCall):
                     call = <AddCall>entry
@@ -204,7 +205,7 @@ cdef class Producer(Session):
     def fail_all(self, error):
         """Fail everything that waits: the queue is closed, or this process is a fork."""
         cdef Unit unit
-        for source in (self.inflight, self._unknown, self.resend):
+        for source in (self.inflight, self._unknown, self.resend, self._stray()):
             for entry in source:
                 if isinstance(entry, AddCall):
                     for unit in (<AddCall>entry).units or ():
@@ -218,16 +219,19 @@ cdef class Producer(Session):
                 waiter.set_exception(error)
         self.pending.clear()
         self.resend.clear()
+        self._unwritten = None
         self._unknown.clear()
         self._space.clear()
         self.pending_jobs = self.pending_bytes = 0
 
     # Ids.
 
-    cdef long long _take_id(self) except -1:
-        """Give the next id; whoever calls has seen that one is left."""
+    cdef long long _take_id(self, JobBase job) except -1:
+        """Give a job the next id; whoever calls has seen that one is left."""
         if self._next_id > self._last_id:
             self._next_id, self._last_id = self._spare.popleft()
+        job.id = str(self._next_id)     # may find no memory, and then the id is not taken
+        job.session = self.id
         self._next_id += 1
         self._left -= 1
         return self._next_id - 1
@@ -297,10 +301,12 @@ cdef class Producer(Session):
 
     cdef Call _script_call(self):
         cdef AddCall call = AddCall()
-        cdef Unit unit = self.pending.popleft()
+        cdef Unit unit = self.pending[0]
         call.kind = "script"
         call.conditional = True
         call.units = [unit]
+        self.pending.popleft()
+        self._unwritten = call
         return call
 
     cdef AddCall _add_call(self):
@@ -315,6 +321,7 @@ cdef class Producer(Session):
         call.kind = ADD
         call.conditional = conditional
         call.units = []
+        self._unwritten = call          # what it has taken is found here if memory ends half-way
         while self.pending:
             unit = <Unit>self.pending[0]
             if unit.script is not None or unit.conditional != conditional:
@@ -335,13 +342,15 @@ cdef class Producer(Session):
         self._make_space()
         if call.units:
             return call
+        self._unwritten = None
         return <AddCall>self._reserve_call() if self.pending and not self._in_flight(RESERVE) else None
 
     cdef _make_space(self):
         while self._space and not self.full:
-            waiter = self._space.popleft()
+            waiter = self._space[0]
             if not waiter.done():
                 waiter.set_result(None)
+            self._space.popleft()
 
     cdef bytes _encode(self, Call call):
         cdef AddCall add = <AddCall>call
@@ -363,6 +372,10 @@ cdef class Producer(Session):
         cdef list ranges = []
         cdef Py_ssize_t plain = 0
         cdef Py_ssize_t others = 0
+        # One that found no memory half-way left bytes behind.
+        self._out.clear()
+        self._plain.clear()
+        self._others.clear()
         for unit in call.units:
             unit.sent = True
             if unit.single is not None:
@@ -381,21 +394,13 @@ cdef class Producer(Session):
         if call.kind is ADD_SPECIAL:
             self._out.put_bulk_number(others)
         self._out.put_bulk(b" ".join(ranges))
-        self._out.put_raw(self._plain.data, self._plain.size)
-        self._out.put_raw(self._others.data, self._others.size)
-        self._plain.clear()
-        self._others.clear()
+        self._out.put_buffer(self._plain)
+        self._out.put_buffer(self._others)
         return self._out.take()
 
     cdef long long _number_for(self, JobBase job) except -1:
         """An id of this session stays when its call was refused and is written again."""
-        cdef long long number
-        if job.session is self.id:
-            return int(job.id)
-        number = self._take_id()
-        job.id = str(number)
-        job.session = self.id
-        return number
+        return int(job.id) if job.session is self.id else self._take_id(job)
 
     cdef int _put_job(self, JobBase job, long long* first, long long* last, list ranges) except -1:
         """Write one job; returns 1 when it is among the others. Plain jobs get their ids here, in runs."""
@@ -420,13 +425,16 @@ cdef class Producer(Session):
 
     cdef _applied(self, Call call, object reply, double now):
         cdef AddCall add = <AddCall>call
+        cdef long long last
         if add.kind is RESERVE:
-            self._spare.append((reply - add.size + 1, reply))
+            last = reply
+            self._spare.append((last - add.size + 1, last))
             self._left += add.size
             return
         if add.kind == "script":
             self._done_script(<Unit>add.units[0], reply)
             return
+        need_list(reply, 3 if add.kind is ADD_SPECIAL else 2, "add")
         self.clock_offset = reply[0] - <long long>(now * 1000)
         self._history.append((call.number, add.count))
         self._resolve_add(add, reply[1], reply[2] if add.kind is ADD_SPECIAL else b"")
@@ -435,7 +443,7 @@ cdef class Producer(Session):
         """The reply was lost, the call was not: `open` says so, and brings the answer of a conditional one.
         """
         cdef AddCall add = <AddCall>call
-        kept = b"" if answer is None else (<bytes>answer).partition(b" ")[2]
+        kept = b"" if answer is None else (<bytes?>answer).partition(b" ")[2]
         if add.kind == "script":
             self._done_script(<Unit>add.units[0], kept)
         elif add.kind is not RESERVE:
@@ -462,7 +470,11 @@ cdef class Producer(Session):
 
     def _note_duplicate(self, list others, position, holder=None):
         """A job that was not stored stands for the one that is: of its id, or of its deduplication."""
-        cdef JobBase job = others[int(position)]
+        cdef Py_ssize_t at = int(position)
+        if not 0 <= at < len(others):
+            raise ConnectionError(
+                f"the server's reply to add names job {at} of the {len(others)} that had a condition")
+        cdef JobBase job = others[at]
         job.duplicate = "id" if holder is None else "deduplication"
         if holder is not None:
             job.id = holder.decode()

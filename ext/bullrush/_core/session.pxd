@@ -14,6 +14,9 @@ cdef enum Verdict:
     AGAIN = 2
 
 
+cdef list need_list(object part, Py_ssize_t least, str what)
+
+
 cdef class Call:
     """One numbered call in flight."""
     cdef readonly long long number
@@ -47,11 +50,14 @@ cdef class Session:
     cdef double _not_before
     cdef double _pause
     cdef double _opened_at
+    cdef Call _unwritten            # the call that is being made and written; None once it has left
     cdef ScriptFrame _open
     cdef WriteBuffer _out
 
     cpdef object poll(self, double now)
     cdef bytes _send(self, Call call, double now)
+    cdef bytes _send_unwritten(self, double now)
+    cdef list _stray(self)
     cdef bytes _begin_open(self, double now)
     cpdef receive(self, object reply, double now)
     cdef _receive_open(self, object reply, double now)

@@ -40,6 +40,18 @@ def error_code(error):
     return str(error).partition(" ")[0]
 
 
+cdef list need_list(object part, Py_ssize_t least, str what):
+    """A list of that length, or a ConnectionError: whoever answered so is no server that can be talked to.
+
+    Items of lists are read without a look at their bounds, so each list of a reply comes through here.
+    """
+    if type(part) is not list or len(<list>part) < least:
+        raise ConnectionError(
+            f"the server's reply to {what} is not one of this version of the scripts ({part!r:.80}): "
+            "the connection is closed, and the next one asks what was applied")
+    return <list>part
+
+
 cdef class Call:
     """One numbered call in flight."""
 
@@ -81,7 +93,8 @@ cdef class Session:
     @property
     def idle(self):
         """Say whether nothing is in flight, nothing is waiting to be sent again, and the session is open."""
-        return self.state == SessionState.READY and not self.inflight and not self.resend
+        return (self.state == SessionState.READY and not self.inflight and not self.resend
+                and self._unwritten is None)
 
     @property
     def not_before(self):
@@ -95,55 +108,91 @@ cdef class Session:
             return self._begin_open(now)
         if self.state != SessionState.READY or now < self._not_before:
             return None
+        if self._unwritten is not None:
+            return self._send_unwritten(now)
         if self._draining:
             if self.inflight:
                 return None
             self._draining = False
             self.sent = self.applied
         while self.resend:
-            call = self.resend.pop(0)
+            self._unwritten = call = self.resend.pop(0)
             if self._still_wanted(call):
                 return self._send(call, now)
+            self._unwritten = None
         call = self._next_call(now)
         return None if call is None else self._send(call, now)
 
     cdef bytes _send(self, Call call, double now):
+        cdef bytes frame
+        self._unwritten = call
+        self.inflight.append(call)
         self.sent += 1
         call.number = self.sent
         call.sent_at = now
         call.tries += 1
         call.by_text = call.kind in self._unloaded
-        self.inflight.append(call)
-        return self._encode(call)
+        frame = self._encode(call)
+        self._unwritten = None
+        return frame
+
+    cdef bytes _send_unwritten(self, double now):
+        """Write the call that found no memory while it was made or written; nothing of it has left."""
+        cdef Call call = self._unwritten
+        cdef bytes frame
+        if self._stray():
+            if self._still_wanted(call):
+                return self._send(call, now)
+            self._unwritten = None
+            return self.poll(now)
+        frame = self._encode(call)
+        self._unwritten = None
+        return frame
+
+    cdef list _stray(self):
+        """The call that found no memory before it was in flight, if there is one."""
+        if self._unwritten is None or (
+                self.inflight and self.inflight[len(self.inflight) - 1] is self._unwritten):
+            return []
+        return [self._unwritten]
 
     cdef bytes _begin_open(self, double now):
         cdef Call call = Call()
+        cdef bytes id, previous, frame
         if now < self._not_before:
             return None
-        if self.state == SessionState.CLOSED and self.id:
-            self.previous = self.id
-        self.id = os.urandom(8).hex().encode()
-        self.state = SessionState.OPENING
+        # What may find no memory comes first: a session that was never asked for must not become `previous`.
+        id = os.urandom(8).hex().encode()
+        previous = self.id or self.previous
+        frame = self._open.call(id, previous, *self._open_arguments(), by_text=True)
         call.kind = "open"
-        self._opened_at = now
         call.by_text = True
         call.sent_at = now
         self.inflight.append(call)
-        return self._open.call(self.id, self.previous, *self._open_arguments(), by_text=True)
+        self.id, self.previous = id, previous
+        self._opened_at = now
+        self.state = SessionState.OPENING
+        return frame
 
     cpdef receive(self, object reply, double now):
         """Take the reply to the oldest call in flight: a value, or a ReplyError."""
-        cdef Call call = self.inflight.popleft()
+        cdef Call call = self.inflight[0]
         if call.kind == "open":
+            self.inflight.popleft()
             self._receive_open(reply, now)
-        elif isinstance(reply, ReplyError):
+            return
+        # It stays in flight until its reply is worked in: if that fails half-way (no memory), it is a call of
+        # unknown fate like any other, and `open` tells.
+        if isinstance(reply, ReplyError):
             self._receive_error(call, reply, now)
         else:
+            self._applied(call, reply, now)
             self.applied = call.number
             self._pause = 0.0
             self.refusal = None
             self._unloaded.discard(call.kind)
-            self._applied(call, reply, now)
+        if self.inflight:
+            self.inflight.popleft()
 
     cdef _receive_open(self, object reply, double now):
         cdef Call call
@@ -157,30 +206,34 @@ cdef class Session:
             else:
                 self._failed_to_open(code, str(reply))
             return
+        need_list(reply, 8, "open")
         known = -1 if reply[2] is None else int(reply[2])
         if self.previous:
             self._lost_after_failover(known)
         self.epoch = reply[1]
         self.events = reply[5].decode()
         self.clock_offset = reply[0] - <long long>(now * 1000)
-        self.state = SessionState.READY
         self.applied = self.sent = 0
         self._history.clear()
         self._draining = False
         self.want_reconnect = False
         self._pause = 0.0
         self.refusal = None
-        unknown, self._unknown = self._unknown, deque()
-        waiting, self.resend = self.resend, []
-        for call in unknown:
+        # Nothing is forgotten, and the session is not used, before all is done: if this fails half-way (no
+        # memory), the socket is closed, and another `open` asks the same.
+        again = []
+        for call in self._unknown:
             if call.number <= known:
                 self._applied_unseen(call, reply[3] if call.number == known else None)
             elif self._still_wanted(call):
-                self.resend.append(call)
-        self.resend += waiting
+                again.append(call)
+        again += self.resend
         # As they were sent: a call of unknown fate may stand before or behind one that was refused.
-        self.resend.sort(key=attrgetter("number"))
+        again.sort(key=attrgetter("number"))
+        self.resend = again
+        self._unknown.clear()
         self._opened(reply)
+        self.state = SessionState.READY
 
     cdef _receive_error(self, Call call, object reply, double now):
         cdef str code = error_code(reply)
@@ -229,6 +282,8 @@ cdef class Session:
         cdef Call call
         if self.state == SessionState.ENDED:
             return
+        self.resend += self._stray()
+        self._unwritten = None
         if self.state == SessionState.OPENING:
             # A late copy of this open may still run; it fences nothing that is needed, and its session is
             # never used.
@@ -249,6 +304,7 @@ cdef class Session:
         self.state = SessionState.CLOSED
         self.inflight.clear()
         self.resend.clear()
+        self._unwritten = None
         self._unknown.clear()
         self._history.clear()
         self._not_before = 0.0
@@ -258,6 +314,7 @@ cdef class Session:
         """Stop for good: nothing is sent any more."""
         self.state = SessionState.ENDED
         self.fatal = error
+        self._unwritten = None
         self.inflight.clear()
 
     cdef _lost_after_failover(self, long long known):
