@@ -13,6 +13,7 @@ from hypothesis.stateful import invariant, rule
 
 from bullrush.operations import change, manage, notes
 from bullrush.operations.control import is_paused, obliterate, set_paused
+from bullrush.operations.fsck import fsck
 from bullrush.operations.jobs import cancel, get_counts, get_state, list_ids, remove
 from bullrush.operations.limits import get_concurrency, set_limit
 from bullrush.operations.requests import Operation, script_frame
@@ -20,6 +21,7 @@ from tests.state.check import compare, equal
 from tests.state.machine import HOUR, LAPSED, Workshop
 from tests.state.pieces import ENDED
 
+OWN_PROBLEMS = {"unreadable", "ids"}  # records of the machine are any bytes, and it gives ids by hand
 WAITING = ("waiting", "suspect", "prioritized", "delayed")
 place = st.integers(0, 8)
 
@@ -227,6 +229,15 @@ class QueueMachine(Workshop):
             finished = [job.id for job in model.finished(state)]
             equal(run(list_ids(keys, state, 0, -1, True)), finished, f"list of the {state}")
 
+    @rule(page=st.sampled_from([1, 3, 500]))
+    def examine(self, page: int) -> None:
+        """What scripts did is sound, whatever it was, and an examination changes nothing."""
+        before = self.driver.dump()
+        report = self.driver.operate(fsck(self.driver.keys, repair=False, page=page))
+        found = [problem for problem in report.problems if problem.kind not in OWN_PROBLEMS]
+        assert not found, report
+        equal(self.driver.dump(), before, "keys after an examination")
+
     # The end: whatever has happened, one healthy worker brings every job to its end.
 
     def teardown(self) -> None:
@@ -234,6 +245,7 @@ class QueueMachine(Workshop):
             return
         try:
             if sys.exc_info()[0] is None:
+                self.examine(500)
                 self._drain()
         finally:
             leftover = self.driver.names()
