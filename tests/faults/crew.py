@@ -6,6 +6,7 @@ As a program, `python -m tests.faults.crew SETTINGS`, it is one worker, run with
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
@@ -20,7 +21,8 @@ from typing import Literal, NamedTuple
 
 from bullrush import Job, JobBase, Queue, Worker, sync
 
-Style = Literal["async", "thread", "block"]
+Style = Literal["async", "thread", "block", "hold", "hold_in_thread"]
+AnyHandler = Callable[[Job], Awaitable[str]] | Callable[[sync.Job], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class Settings:
     lease_ms: int = 1000
     seconds: float = 0.02  # how long a job takes
     style: Style = "async"
+    hang_limit_ms: int | None = None  # 10 leases
     until_idle: bool = False
 
 
@@ -123,10 +126,43 @@ def blocking_handler(settings: Settings) -> Callable[[Job], Awaitable[str]]:
 
     async def handle(job: Job) -> str:
         note(job)
-        time.sleep(settings.seconds)  # noqa: ASYNC251  # time is the subject
+        if job.name != "quick":
+            time.sleep(settings.seconds)  # noqa: ASYNC251  # time is the subject
         return job.id
 
     return handle
+
+
+def holding_handler(settings: Settings) -> Callable[[Job], Awaitable[str]]:
+    """Return a coroutine function that stays in C code and keeps the interpreter's lock there."""
+    note, hold = recorder(settings.log), keep_the_lock(settings.seconds)
+
+    async def handle(job: Job) -> str:
+        note(job)
+        if job.name != "quick":
+            hold()
+        return job.id
+
+    return handle
+
+
+def holding_in_thread_handler(settings: Settings) -> Callable[[sync.Job], str]:
+    """Return the same as a plain function."""
+    note, hold = recorder(settings.log), keep_the_lock(settings.seconds)
+
+    def handle(job: sync.Job) -> str:
+        note(job)
+        if job.name != "quick":
+            hold()
+        return job.id
+
+    return handle
+
+
+def keep_the_lock(seconds: float) -> Callable[[], object]:
+    """Return what sleeps in C without giving the interpreter's lock to anybody."""
+    usleep = ctypes.PyDLL(None).usleep
+    return lambda: usleep(int(seconds * 1_000_000))
 
 
 def thread_handler(settings: Settings) -> Callable[[sync.Job], str]:
@@ -146,9 +182,21 @@ def thread_handler(settings: Settings) -> Callable[[sync.Job], str]:
 def main(text: str) -> None:
     """Work until a signal comes, or until nothing is left."""
     settings = Settings(**json.loads(text))
-    make = {"async": async_handler, "thread": thread_handler, "block": blocking_handler}[settings.style]
+    make: dict[Style, Callable[[Settings], AnyHandler]] = {
+        "async": async_handler,
+        "thread": thread_handler,
+        "block": blocking_handler,
+        "hold": holding_handler,
+        "hold_in_thread": holding_in_thread_handler,
+    }
     queue = Queue(settings.queue, settings.url, prefix=settings.prefix)
-    worker = Worker(queue, make(settings), concurrency=settings.concurrency, lease=settings.lease_ms)
+    worker = Worker(
+        queue,
+        make[settings.style](settings),
+        concurrency=settings.concurrency,
+        lease=settings.lease_ms,
+        hang_limit=settings.hang_limit_ms,
+    )
     worker.run_forever(until_idle=settings.until_idle)
 
 

@@ -221,7 +221,7 @@ class Worker(Line):
         )
         self.world.note(f"{self.name} renews: {reply!r}")
         if not isinstance(reply, ReplyError):
-            self.exchange.renewed(self.world.now)
+            self.exchange.renewed(self.world.now, number)
             self._compare()
         elif str(reply).startswith("LEASE"):
             self.lose_lease()

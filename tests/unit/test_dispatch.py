@@ -164,7 +164,7 @@ async def test_nothing_starts_in_the_last_tenth_of_a_lease(crew_of: MakeCrew) ->
     crew.dispatcher.after_replies()
     await asyncio.sleep(0)
     assert started == []
-    crew.exchange.renewed(crew.loop.time())
+    crew.exchange.renewed(crew.loop.time(), crew.exchange.number)
     crew.dispatcher.start_ready()
     await crew.until_ended(1)
 

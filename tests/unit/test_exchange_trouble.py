@@ -205,9 +205,11 @@ def test_the_lease_counts_from_when_the_answered_call_was_sent() -> None:
     assert len(exchanges(exchange, 105.0)) == 1
     exchange.receive(exchange_reply(), 109.0)
     assert exchange.renewed_at == 105.0
-    exchange.renewed(103.0)
+    exchange.renewed(103.0, exchange.number)
     assert exchange.renewed_at == 105.0
-    exchange.renewed(107.0)
+    exchange.renewed(107.0, exchange.number)
+    assert exchange.renewed_at == 107.0
+    exchange.renewed(109.0, b"another")
     assert exchange.renewed_at == 107.0
 
 

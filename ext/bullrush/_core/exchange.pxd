@@ -24,6 +24,7 @@ cdef class Exchange(Outcomes):
     cdef public bint asked              # something may be there: look, whatever the last reply said
     cdef public int gather              # with a call in flight, another leaves once that much has gathered
     cdef public object running_jobs
+    cdef public object on_opened        # called when the number is registered, before anything is claimed
     cdef readonly long long calls
     cdef readonly long long claimed_total
     cdef readonly long long settled_total

@@ -198,9 +198,9 @@ cdef class Exchange(Outcomes):
         """Nothing starts in the last tenth of a lease: whoever reaps must never meet a start."""
         return now < self.renewed_at + 0.0009 * self.lease
 
-    def renewed(self, double sent_at):
-        """Another connection renewed the lease with a call that it sent at that time."""
-        if sent_at > self.renewed_at:
+    def renewed(self, double sent_at, bytes number not None):
+        """Another connection renewed the lease of this number with a call that it sent at that time."""
+        if sent_at > self.renewed_at and number == self.number:
             self.renewed_at = sent_at
 
     cdef double _prefetch_now(self, double now):
@@ -344,6 +344,8 @@ cdef class Exchange(Outcomes):
         # A suspect whose report was lost reports again; one whose report arrived was confirmed by
         # `_applied_unseen`.
         self.unseen = sorted(held - self._known(), key=lambda id: (len(id), id))
+        if self.on_opened is not None:
+            self.on_opened()
 
     cdef set _known(self):
         cdef set known = set(self._ids)

@@ -1,7 +1,7 @@
 """The exchange: one call settles every outcome collected so far and claims the next jobs."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bullrush._core.frames import ScriptFrame
@@ -21,6 +21,7 @@ class Exchange(Outcomes):
     asked: bool
     gather: int
     running_jobs: set[JobBase[Any, Any]]
+    on_opened: Callable[[], object] | None  # called when the number is registered, before anything is claimed
 
     def __init__(
         self,
@@ -146,8 +147,8 @@ class Exchange(Outcomes):
     def give_back_stale(self) -> None:
         """Give back what was not started 50 ms after its claim."""
 
-    def renewed(self, sent_at: float) -> None:
-        """Another connection renewed the lease with a call that it sent at that time."""
+    def renewed(self, sent_at: float, number: bytes) -> None:
+        """Another connection renewed the lease of this number with a call that it sent at that time."""
 
     def adopt(
         self,

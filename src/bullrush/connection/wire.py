@@ -108,6 +108,11 @@ class Wire:
 
 
 def open_wire(address: Address, limit: float) -> Wire:
+    """Make a wire of a socket of its own; see `open_socket`."""
+    return Wire(open_socket(address, limit))
+
+
+def open_socket(address: Address, limit: float) -> socket.socket:
     """Connect and log in; `limit` (s) bounds every answer that is waited for.
 
     An embedded server is started first and takes the time it needs. Raises RedisError and whatever
@@ -120,7 +125,7 @@ def open_wire(address: Address, limit: float) -> Wire:
         _method(connection, "connect")()
         if connection.can_read(0):
             raise RedisConnectionError(f"{address.label} sent more than the replies to the login")
-        return Wire(_take_socket(connection))
+        return _take_socket(connection)
     except RedisConnectionError as error:
         _method(connection, "disconnect")()
         if isinstance(error.__cause__, RedisError):  # on unix sockets redis-py wraps a refused login

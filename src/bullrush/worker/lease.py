@@ -1,4 +1,9 @@
-"""The lease keeper: renews from a thread, so that a handler that blocks the loop keeps its jobs."""
+"""The lease keeper: renews beside the loop, so that a handler that blocks it keeps its jobs.
+
+Who renews is a thread of the core that never needs the interpreter's lock (`_core/renewer.pyx`). A thread of
+Python brings it sockets, says what became of the lease, and gives back what cannot start. Through TLS, which
+takes Python to speak, that thread renews itself.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from bullrush._core.frames import encode_command
+from bullrush._core.renewer import Renewer
+from bullrush.connection.wire import open_socket
 from bullrush.errors import BullrushError
 from bullrush.scripts import load
 
@@ -27,10 +35,11 @@ LOOK = 0.1
 # elsewhere.
 BLOCKED = 0.25
 PAGE = 200
+LONGEST_PAUSE = 1.0
 
 
 class LeaseKeeper:
-    """A thread with a connection of its own.
+    """Two threads with a connection each, the second one made when it is needed.
 
     An exchange within a quarter of the lease makes its renewal unnecessary.
     """
@@ -43,10 +52,10 @@ class LeaseKeeper:
         *,
         codec_name: str,
         hang_limit: float,
-        on_lost: Callable[[], None],
+        on_lost: Callable[[bytes], None],
         on_difference: Callable[[], None],
     ) -> None:
-        self.heartbeat = time.monotonic()
+        self._heartbeat = time.monotonic()
         self._exchange = exchange
         self._address = address
         self._keys = keys
@@ -57,19 +66,57 @@ class LeaseKeeper:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._connection: Any = None  # redis-py leaves its methods untyped
+        self._renewer: Renewer | None = None
+        self._number: bytes | None = None  # the one that is registered
+        self._renewals = 0
+        self._connect_at = 0.0
         self._differences = 0
         self._hung = False
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name="bullrush-lease", daemon=True)
+    # On the loop.
+
+    def start(self, on_ready: Callable[[], None]) -> None:
+        """Start the threads. `on_ready` is called, in one of them, once it can renew or has failed to."""
+        quarter = self._exchange.lease / 4000
+        if self._address.transport != "tls":
+            self._renewer = Renewer(interval=quarter, reply_limit=quarter, hang_limit=self._hang_limit)
+        self._thread = threading.Thread(
+            target=self._run, args=(on_ready,), name="bullrush-lease", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
         """Let the thread end; it is not waited for, since its socket may be stuck."""
         self._stop.set()
+        if self._renewer is not None:
+            self._renewer.stop()
 
-    def _run(self) -> None:
+    def registered(self) -> None:
+        """The server knows our number; from now on there is a lease to renew."""
+        number = self._exchange.number
+        if number != self._number:
+            script = load("renew")
+            keys = script.names(self._keys)
+            if self._renewer is not None:
+                # By its text: the thread knows no answer to "I have no such script", and it is sent rarely.
+                frame = encode_command("EVAL", script.source, len(keys), *keys, number, self._exchange.lease)
+                self._renewer.use(frame, self._exchange.renewed_at)
+            self._number = number
+
+    def tick(self, now: float) -> None:
+        """The loop turns."""
+        self._heartbeat = now
+        renewer, number = self._renewer, self._exchange.number
+        if renewer is not None and self._number == number:
+            renewer.tick(now, self._exchange.renewed_at)
+            self._exchange.renewed(renewer.renewed_at, number)
+
+    # In the thread.
+
+    def _run(self, on_ready: Callable[[], None]) -> None:
+        if self._renewer is not None:
+            self._connect(self._renewer)
+        on_ready()
         while not self._stop.wait(LOOK):
             try:
                 self._look(time.monotonic())
@@ -79,15 +126,42 @@ class LeaseKeeper:
         self._disconnect()
 
     def _look(self, now: float) -> None:
-        renewed_at = self._exchange.renewed_at
-        if not renewed_at:
+        renewer, number = self._renewer, self._number
+        if renewer is not None and not renewer.attached and now >= self._connect_at:
+            self._connect(renewer)
+        if number is None or number != self._exchange.number:
             return  # not registered yet
-        if now - renewed_at >= self._exchange.lease / 4000 and self._healthy(now):
-            self._renew(now)
-        if now - self.heartbeat > BLOCKED:
+        if renewer is not None:
+            self._look_at(renewer, number, now)
+        elif now - self._exchange.renewed_at >= self._exchange.lease / 4000 and self._healthy(now):
+            self._renew(number, now)
+        if now - self._heartbeat > BLOCKED:
             jobs = self._exchange.take_stale()
             if jobs:
                 self._give_back(jobs)
+
+    def _connect(self, renewer: Renewer) -> None:
+        """Bring the renewer a socket; when that fails, leave the server alone for a while."""
+        lease = self._exchange.lease / 1000
+        try:
+            renewer.attach(open_socket(self._address, lease / 4))
+        except (RedisError, OSError, BullrushError) as error:
+            logger.debug("no connection to renew the lease, it is tried again: %s", error)
+            self._connect_at = time.monotonic() + min(LONGEST_PAUSE, lease / 8)
+
+    def _look_at(self, renewer: Renewer, number: bytes, now: float) -> None:
+        """Pass on what the renewer has done, or left undone."""
+        if renewer.take_lost():
+            self._on_lost(number)
+            return
+        hung_for = renewer.take_hung()
+        if hung_for and not self._hung:
+            self._tell_hung(hung_for)
+        self._hung = now - self._heartbeat > self._hang_limit
+        self._exchange.renewed(renewer.renewed_at, number)
+        if renewer.renewals != self._renewals:
+            self._renewals = renewer.renewals
+            self._compare(number)
 
     def _give_back(self, jobs: list[JobBase]) -> None:
         """The loop does not turn: give back what was claimed and cannot start, in a session of our own."""
@@ -112,28 +186,31 @@ class LeaseKeeper:
 
     def _healthy(self, now: float) -> bool:
         """Past `hang_limit` without a turn of the loop the process is hung, and its jobs go to others."""
-        hung = now - self.heartbeat > self._hang_limit
+        hung = now - self._heartbeat > self._hang_limit
         if hung and not self._hung:
-            logger.error(
-                "the event loop has not turned for %.0f s (hang_limit): the lease is not renewed",
-                now - self.heartbeat,
-            )
+            self._tell_hung(now - self._heartbeat)
         self._hung = hung
         return not hung
 
-    def _renew(self, now: float) -> None:
-        script = load("renew")
-        number, lease = self._exchange.number, self._exchange.lease
+    def _tell_hung(self, seconds: float) -> None:
+        logger.error(
+            "the event loop has not turned for %.1f s (hang_limit): the lease is not renewed, "
+            "and its jobs go to other workers",
+            seconds,
+        )
+
+    def _renew(self, number: bytes, now: float) -> None:
+        script, lease = load("renew"), self._exchange.lease
         keys = script.names(self._keys)
         try:
             self._command("EVALSHA", script.sha, len(keys), *keys, number, lease)
         except NoScriptError:
             self._command("EVAL", script.source, len(keys), *keys, number, lease)
         except ResponseError as error:
-            if str(error).startswith("LEASE") and number == self._exchange.number:
-                self._on_lost()
+            if str(error).startswith("LEASE"):
+                self._on_lost(number)
             return
-        self._exchange.renewed(now)
+        self._exchange.renewed(now, number)
         self._compare(number)
 
     def _compare(self, number: bytes) -> None:

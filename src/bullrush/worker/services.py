@@ -42,6 +42,8 @@ logger = logging.getLogger("bullrush")
 
 COMPLETED_KEPT = 1_000
 CLOSE_LIMIT = 10.0
+# A server that does not answer is waited for elsewhere, and told of.
+KEEPER_LIMIT = 1.0
 # How long a worker that parks jobs leaves what is due to others.
 YIELD = 0.15
 
@@ -128,9 +130,10 @@ class Services:
             self._keys,
             codec_name=self._codec_name,
             hang_limit=settings.hang_limit / 1000,
-            on_lost=lambda: self._threadsafe(self._lease_lost),
+            on_lost=lambda number: self._threadsafe(lambda: self._lease_lost_of(number)),
             on_difference=lambda: self._threadsafe(self._reopen),
         )
+        self.exchange.on_opened = self._keeper.registered
         self._looked_at = self.loop.time()
         self._due_timer: asyncio.TimerHandle | None = None
         self._due_at = 0
@@ -213,9 +216,17 @@ class Services:
         self.hook_listeners()
         self._waker.watch(self.exchange.number)
         self._waker.start()
+        await self._start_keeper()
         self._link.pump(self.exchange)
-        self._keeper.start()
         await self._opened
+
+    async def _start_keeper(self) -> None:
+        """The first job may keep the interpreter's lock at once, so renewals come before claims."""
+        ready = asyncio.Event()
+        self._keeper.start(lambda: self._threadsafe(ready.set))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KEEPER_LIMIT):
+                await ready.wait()
 
     @property
     def is_open(self) -> bool:
@@ -477,7 +488,7 @@ class Services:
 
     def tick(self, now: float) -> bool:
         """Say that the loop turns, look for dead workers every quarter of a lease, give back the hoard."""
-        self._keeper.heartbeat = now
+        self._keeper.tick(now)
         if now - self._looked_at >= self._settings.lease / 4000:
             self._looked_at = now
             self.exchange.look = True
@@ -514,6 +525,11 @@ class Services:
             self._opened.set_exception(error)
         else:
             self.on_fatal(error)
+
+    def _lease_lost_of(self, number: bytes) -> None:
+        """Two may find it lost, and by the time the second one says so there is a new number."""
+        if number == self.exchange.number:
+            self._lease_lost()
 
     def _lease_lost(self) -> None:
         """Others have our jobs: forget everything, stop what runs, and register under a new number."""
