@@ -53,6 +53,7 @@ cdef class Producer(Session):
     cdef long long _take_id(self, JobBase job) except -1
     cdef Call _reserve_call(self)
     cdef long long _next_block(self, long long size)
+    cdef long long _last_of_block(self, object number, long long size) except 0
     cdef bint _in_flight(self, str kind)
     cdef tuple _open_arguments(self)
     cdef _opened(self, list reply)

@@ -256,6 +256,13 @@ cdef class Producer(Session):
             size *= 2
         return min(size, LAST_BLOCK)
 
+    cdef long long _last_of_block(self, object number, long long size) except 0:
+        """The last id of a block that was reserved: ids are 1 and more, and numbers of scripts end at 2**53."""
+        cdef long long last = number
+        if not size <= last < 1 << 53:
+            raise ConnectionError(f"the server reserved {size} ids that end at {last}, which cannot be")
+        return last
+
     cdef bint _in_flight(self, str kind):
         cdef Call call
         for call in self.inflight:
@@ -270,7 +277,7 @@ cdef class Producer(Session):
         return (self._block, urandom(8).hex(), self._codec_name, self.events_mode, "", "", "", "")
 
     cdef _opened(self, list reply):
-        self._last_id = reply[4]
+        self._last_id = self._last_of_block(reply[4], self._block)
         self._next_id = self._last_id - self._block + 1
         self._left = self._block
         self._spare.clear()
@@ -427,7 +434,7 @@ cdef class Producer(Session):
         cdef AddCall add = <AddCall>call
         cdef long long last
         if add.kind is RESERVE:
-            last = reply
+            last = self._last_of_block(reply, add.size)
             self._spare.append((last - add.size + 1, last))
             self._left += add.size
             return
