@@ -257,7 +257,7 @@ cdef class Producer(Session):
         return min(size, LAST_BLOCK)
 
     cdef long long _last_of_block(self, object number, long long size) except 0:
-        """The last id of a block that was reserved: ids are 1 and more, and numbers of scripts end at 2**53."""
+        """The last id of a reserved block: ids are 1 and more, and numbers of scripts end at 2**53."""
         cdef long long last = number
         if not size <= last < 1 << 53:
             raise ConnectionError(f"the server reserved {size} ids that end at {last}, which cannot be")
