@@ -65,6 +65,7 @@ from bullrush.events import (
     WaitingChildren,
 )
 from bullrush.job import Job, JobBase
+from bullrush.operations.doctor import Diagnosis, Finding
 from bullrush.operations.fsck_report import FsckReport, Problem
 from bullrush.operations.metrics import Latencies, MetricPoint, Metrics
 from bullrush.operations.workers import WorkerInfo
@@ -131,10 +132,12 @@ __all__ += [
     "Custom",
     "Deduplicated",
     "Delayed",
+    "Diagnosis",
     "Drained",
     "Duplicated",
     "Event",
     "Failed",
+    "Finding",
     "FsckReport",
     "Gap",
     "Paused",

@@ -12,8 +12,13 @@ import redis.asyncio
 
 from bullrush.connection.address import Address
 from bullrush.connection.link import Link
+from bullrush.connection.port import AsyncReader
 from bullrush.connection.sync_link import SyncLink, making
+from bullrush.connection.sync_port import SyncPort
 from bullrush.errors import InvalidOption
+from bullrush.keys import Keys
+from bullrush.operations.doctor import Diagnosis, examine_server
+from bullrush.operations.queues import list_queues
 from bullrush.options import (
     Duration,
     JobOptions,
@@ -122,6 +127,38 @@ class Bullrush:
         worker = Worker(self.queue(queue), handler, **worker_options)
         self._workers.append(worker)
         return worker
+
+    # Proof.
+
+    async def doctor(self) -> Diagnosis:
+        """Examine the server: what it is, keeps and allows, and what to do where that is not enough.
+
+        On a connection of its own. Nothing stays written. Raises what a first call would raise.
+        """
+        link = Link(self.address, reply_limit=self.request_timeout)
+        try:
+            keys = Keys(self.prefix, "doctor")
+            return await AsyncReader(link).run(examine_server(keys, self.address.label))
+        finally:
+            await link.close()
+
+    def doctor_sync(self) -> Diagnosis:
+        """Do the same from blocking code."""
+        link = SyncLink(self.address, reply_limit=self.request_timeout)
+        port = SyncPort(link, Keys(self.prefix, "doctor"), "msgpack", timeout=self.request_timeout)
+        try:
+            return port.run(examine_server(port.keys, self.address.label))
+        finally:
+            port.close()
+            link.close()
+
+    def list_queues(self) -> list[str]:
+        """Return the names of all queues under this prefix, from blocking code; it looks through all keys."""
+        port = SyncPort(self.sync_link, Keys(self.prefix, "doctor"), "msgpack", timeout=self.request_timeout)
+        try:
+            return port.run(list_queues(self.prefix))
+        finally:
+            port.close()
 
     async def run(self, *queues: str, until_idle: bool = False) -> None:
         """Run all declared workers, or those of the queues named, until closed or cancelled."""

@@ -23,7 +23,7 @@ async def busy_queue(queue: Queue) -> AsyncIterator[Queue]:
 
     async def work(job: Job) -> None:
         if job.name == "slow":
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.002)  # time is the subject
         if luck.random() < 0.1:
             raise RetryLater(0.001)
         await job.log("seen")
@@ -36,7 +36,7 @@ async def busy_queue(queue: Queue) -> AsyncIterator[Queue]:
             n += 1
             await queue.add_bulk([("a", i) for i in range(300)])
             if await queue.count() > 3000:
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.005)  # time is the subject
                 continue
             await queue.add_bulk(
                 [("a", i, JobOptions(priority=luck.randint(1, 9), attempts=3)) for i in range(50)]

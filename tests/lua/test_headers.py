@@ -15,7 +15,7 @@ from tests.lua.script_calls import NUMBER, ScriptQueue
 FOLDER = files("bullrush").joinpath("lua")
 SCRIPTS = sorted(path.name.removesuffix(".lua") for path in FOLDER.iterdir() if path.name.endswith(".lua"))
 every_script = pytest.mark.parametrize("name", SCRIPTS)
-READING = {"state", "finished", "heads", "survey", "inspect", "balance"}
+READING = {"state", "finished", "heads", "survey", "inspect", "balance", "allowed"}
 # A whole record: the name "r", a time, no options, no data.
 FULL = b"\x94\xa1r\xcf" + (1_700_000_000_000).to_bytes(8, "big") + b"\xc0\xc0"
 CALL = re.compile(r'redis\.call\("(\w+)"(?:, ([^,)]+))?')
@@ -142,6 +142,7 @@ def examine(queue: ScriptQueue) -> None:
     queue.run("survey", "held", 0, 10, held=queue.held)
     queue.run("inspect", "4", "20", held=queue.held)
     queue.run("balance", held=queue.held)
+    assert queue.run("allowed", "HSET", "BLPOP", "XREAD", "CONFIG", "EVALSHA", "SCAN", "nonsense") == [1]
     for kind in (
         "lost",
         "twice",

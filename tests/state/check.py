@@ -156,7 +156,8 @@ def _compare_keys(stored: Stored, model: QueueModel) -> None:
     }
     equal(followers, expected, "kept jobs")
     for name, key in model.keys.items():
-        if key.until > 0:
+        # One that is over and has a job kept behind it was swept, and leaves with its holder.
+        if key.until > 0 and not key.next:
             equal(stored.expiries.get(name), key.until, f"expiry of {name}")
         if not key.until:
             assert model.jobs.get(key.holder.id) is key.holder, f"{name} is held by a job that is gone"

@@ -30,11 +30,46 @@ def make_producer(keys: Keys, codec_name: str) -> Producer:
     return Producer(opening, add, add_special, reserve, codec_name.encode())
 
 
-class AsyncPort:
+class AsyncReader:
+    """Looks at a server without a session: a queue that is not there is not made by it."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    async def run(self, operation: Operation[ResultT]) -> ResultT:
+        """Perform what an operation asks for, one request after the other."""
+        try:
+            request = next(operation)
+            while True:
+                try:
+                    reply = await self._perform(request)
+                except ReplyError as error:
+                    request = operation.throw(error)
+                else:
+                    request = operation.send(reply)
+        except StopIteration as stop:
+            return cast("ResultT", stop.value)
+
+    async def _perform(self, request: Request) -> object:
+        if isinstance(request, Read):
+            return await self.link.call_all(request.frames, again=True)
+        assert isinstance(request, Run), "nothing can be changed without a session"
+        return await self._run_script(request)
+
+    async def _run_script(self, request: Run) -> object:
+        try:
+            return await self.link.call(request.frame.call(*request.arguments), again=True)
+        except ReplyError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+        return await self.link.call(request.frame.call(*request.arguments, by_text=True), again=True)
+
+
+class AsyncPort(AsyncReader):
     """What a queue and its jobs do on the wire."""
 
     def __init__(self, link: Link, keys: Keys, codec_name: str, *, timeout: float) -> None:
-        self.link = link
+        super().__init__(link)
         self.keys = keys
         self.timeout = timeout
         self.producer = make_producer(keys, codec_name)
@@ -109,34 +144,10 @@ class AsyncPort:
 
     # Operations.
 
-    async def run(self, operation: Operation[ResultT]) -> ResultT:
-        """Perform what an operation asks for, one request after the other."""
-        try:
-            request = next(operation)
-            while True:
-                try:
-                    reply = await self._perform(request)
-                except ReplyError as error:
-                    request = operation.throw(error)
-                else:
-                    request = operation.send(reply)
-        except StopIteration as stop:
-            return cast("ResultT", stop.value)
-
     async def _perform(self, request: Request) -> object:
-        if isinstance(request, Read):
-            return await self.link.call_all(request.frames, again=True)
-        if isinstance(request, Run):
-            return await self._run_script(request)
-        return await self._numbered(request)
-
-    async def _run_script(self, request: Run) -> object:
-        try:
-            return await self.link.call(request.frame.call(*request.arguments), again=True)
-        except ReplyError as error:
-            if not str(error).startswith("NOSCRIPT"):
-                raise
-        return await self.link.call(request.frame.call(*request.arguments, by_text=True), again=True)
+        if isinstance(request, Numbered):
+            return await self._numbered(request)
+        return await super()._perform(request)
 
     async def _numbered(self, request: Numbered) -> object:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,5 @@
+"""`python -m bullrush`."""
+
+from bullrush.cli.main import run
+
+run()

@@ -1,0 +1,1 @@
+"""The command line: `bullrush fsck`, `bullrush doctor`; see docs/operations.md."""
