@@ -20,8 +20,9 @@ from types import TracebackType
 from typing import Self
 
 from tests.faults.roles import Place, ProducerRole, WorkerRole
+from tests.faults.steps import StepRole
 
-Role = WorkerRole | ProducerRole
+Role = WorkerRole | ProducerRole | StepRole
 PR_SET_PDEATHSIG = 1
 
 
@@ -101,7 +102,7 @@ def obey() -> None:
 
 
 def _role(name: str, text: str) -> Role:
-    kind: type[Role] = {"WorkerRole": WorkerRole, "ProducerRole": ProducerRole}[name]
+    kind: type[Role] = {each.__name__: each for each in (WorkerRole, ProducerRole, StepRole)}[name]
     values = json.loads(text)
     return kind(**{**values, "place": Place(**values["place"])})
 
