@@ -3,9 +3,9 @@
 --
 -- KEYS   meta
 -- ARGV   names of commands
--- RETURN the names of those that are denied, behind 1 or 0: whether there is such a queue
+-- RETURN the names of those that are denied
 local ARGUMENTS = { XREAD = { "STREAMS", meta_key, "0" }, CONFIG = { "GET", "save" } }
-local told = { redis.call("EXISTS", meta_key) }
+local told = {}
 for i = 1, redis.acl_check_cmd and #ARGV or 0 do
   -- Where a command has keys, these are; what is none of them may be any text.
   local allowed, answer = pcall(redis.acl_check_cmd, ARGV[i], unpack(ARGUMENTS[ARGV[i]] or { meta_key, meta_key, meta_key }))

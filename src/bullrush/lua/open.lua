@@ -19,9 +19,9 @@ end
 if redis.acl_check_cmd then
   local COMMANDS = { "HSET", "HDEL", "HMGET", "HGET", "HINCRBY", "HEXISTS", "HSTRLEN", "HRANDFIELD", "LPUSH", "RPUSH", "RPOP", "LLEN", "LRANGE",
     "LREM", "LINDEX", "SADD", "SREM", "SCARD", "SMEMBERS", "SISMEMBER", "SMISMEMBER", "ZADD", "ZREM", "ZCARD", "ZSCORE", "ZRANGE",
-    "ZRANGEBYSCORE", "ZREMRANGEBYRANK", "ZREMRANGEBYLEX", "ZLEXCOUNT", "LPOP", "LSET", "LPOS", "LTRIM", "PEXPIRE", "XADD", "XRANGE", "XLEN", "XTRIM", "UNLINK", "EXISTS", "INCRBY" }
+    "ZRANGEBYSCORE", "ZREMRANGEBYRANK", "ZREMRANGEBYLEX", "ZLEXCOUNT", "LPOP", "LSET", "LPOS", "PEXPIRE", "XADD", "XRANGE", "XLEN", "XTRIM", "UNLINK", "EXISTS", "INCRBY" }
   for i = 1, #COMMANDS do
-    if not redis.acl_check_cmd(COMMANDS[i], meta_key, "0", "0") then
+    if not redis.acl_check_cmd(COMMANDS[i], meta_key, meta_key, meta_key) then
       return redis.error_reply("DENIED " .. COMMANDS[i])
     end
   end

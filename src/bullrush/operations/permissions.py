@@ -21,7 +21,7 @@ BY_SCRIPTS = (
 BY_CLIENTS = (
     "BLPOP", "EVAL", "EVALSHA", "HEXISTS", "HGET", "HGETALL", "HMGET", "LLEN", "LPUSH", "LRANGE",
     "PING", "SCARD", "SMEMBERS", "SMISMEMBER", "SRANDMEMBER", "TIME", "XRANGE", "XREAD", "XREVRANGE",
-    "XTRIM", "ZCARD", "ZCOUNT", "ZLEXCOUNT", "ZMSCORE", "ZRANGE", "ZRANGEBYLEX",
+    "XTRIM", "ZCARD", "ZCOUNT", "ZLEXCOUNT", "ZMSCORE", "ZRANGE", "ZRANGEBYLEX", "ZREVRANGE",
 )  # fmt: skip
 # What only fsck and doctor use beyond that.
 BY_TOOLS = (
@@ -39,4 +39,4 @@ def denied(keys: Keys, commands: Sequence[str]) -> Operation[list[str]]:
         if not str(error).startswith("NOPERM"):
             raise
         return ["EVALSHA"]
-    return [name.decode() for name in told[1:]]
+    return [name.decode() for name in told]
