@@ -148,7 +148,7 @@ def stepped_handler(notes: Notes, steps: Steps, closes: bool) -> Callable[[Job],
     run = handler(notes, 0.005)
 
     async def handle(job: Job) -> int:
-        notes.say("charged", cast("int", job.data), job.id, job.crashes)
+        notes.say(f"charged {job.crashes}", cast("int", job.data), job.id, job.attempts_started)
         steps.take("a handler begins")
         if closes:
             os.kill(os.getpid(), signal.SIGTERM)
