@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import pytest
 
@@ -13,7 +15,7 @@ from bullrush import Job, Queue
 from bullrush.options import JobOptions
 from tests.conftest import PrivateServer
 from tests.faults.crew import Crew, Settings, Style, crew
-from tests.servers import KINDS, Kind, Server
+from tests.servers import KINDS, Kind, Server, free_port
 from tests.waiting import wait_until_async
 
 LEASE = 1.0
@@ -79,7 +81,7 @@ async def keeps_its_jobs(settings: Settings, runs: int) -> None:
             assert (job.state, job.returnvalue, job.attempts_started) == ("completed", job.id, 1)
 
 
-@pytest.mark.parametrize("runs", [1, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("runs", [1, pytest.param(13, marks=pytest.mark.long)])
 async def test_a_handler_that_stops_its_process_for_three_leases_is_not_run_again(
     server: Server, url: str, prefix: str, tmp_path: Path, runs: int
 ) -> None:
@@ -123,3 +125,33 @@ async def test_past_the_hang_limit_others_take_the_job_and_the_late_end_is_refus
     await asyncio.gather(
         *(is_taken_over(settings_for(server, prefix, tmp_path, style, 6, 1)) for style in BLOCKING)
     )
+
+
+def tls_options(folder: Path, port: int) -> tuple[str, ...]:
+    """What makes a server speak TLS, with a certificate made for it."""
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
+    command += " -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem"
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    certificate, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    options = {"port": str(port), "cert-file": certificate, "key-file": key, "ca-cert-file": certificate}
+    options["auth-clients"] = "no"
+    return tuple(word for name, value in options.items() for word in (f"--tls-{name}", value))
+
+
+@pytest.mark.parametrize("hangs", [False, pytest.param(True, marks=pytest.mark.long)])
+async def test_it_holds_through_a_unix_socket_and_for_a_blocked_loop_through_tls(
+    private_server: PrivateServer, prefix: str, tmp_path: Path, hangs: bool
+) -> None:
+    port = free_port()
+    server = private_server(extra=tls_options(tmp_path, port))
+    urls = {
+        "block": f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path}/cert.pem",
+        "hold": server.unix_url,
+    }
+    assert set(urls) < set(BLOCKING)
+    leases, hang_limit = (6, 1) if hangs else (3, None)
+    settings = [
+        replace(settings_for(server, prefix, tmp_path, cast("Style", style), leases, hang_limit), url=url)
+        for style, url in urls.items()
+    ]
+    await asyncio.gather(*(is_taken_over(each) if hangs else keeps_its_jobs(each, 1) for each in settings))

@@ -111,7 +111,7 @@ async def changes_nothing(client: redis.Redis, settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("processes", "rounds"),
-    [(1, 1), pytest.param(10, 20, marks=[pytest.mark.long, pytest.mark.timeout(600)])],
+    [(1, 1), pytest.param(10, 6, marks=[pytest.mark.long, pytest.mark.timeout(600)])],
 )
 async def test_a_process_that_was_stopped_past_its_lease_changes_nothing(
     server: Server, redis_client: redis.Redis, prefix: str, tmp_path: Path, processes: int, rounds: int

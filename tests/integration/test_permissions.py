@@ -40,7 +40,9 @@ def test_a_queue_asks_for_no_command_that_nobody_runs() -> None:
 
 def test_the_page_grants_exactly_that() -> None:
     page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    users = dict(re.findall(r"^ACL SETUSER (\w+) .*?~\{bullrush:\*(.*?)\n```", page, re.MULTILINE | re.DOTALL))
+    users = dict(
+        re.findall(r"^ACL SETUSER (\w+) .*?~\{bullrush:\*(.*?)\n```", page, re.MULTILINE | re.DOTALL)
+    )
     granted = {
         name: {word[1:].upper() for word in re.findall(r"\+[\w|]+", text)} for name, text in users.items()
     }
