@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,10 +56,12 @@ class Crew:
         self.settings = settings
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def add(self) -> subprocess.Popen[bytes]:
+    def add(self, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start one more process; it works when its first start is noted."""
         command = [sys.executable, "-m", "tests.faults.crew", json.dumps(asdict(self.settings))]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
+        )
         self.processes.append(process)
         return process
 

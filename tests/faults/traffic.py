@@ -124,6 +124,8 @@ class Traffic:
 
 
 async def check_books(queue: Queue, **counts: int) -> None:
-    """Each state has as many jobs as stated, 0 where nothing is; and no worker holds anything."""
+    """Each state has as many jobs as stated, 0 where nothing is; no worker holds anything; fsck finds nothing."""
     found = await queue.get_job_counts()
     assert found == {**dict.fromkeys(found, 0), **counts}
+    report = await queue.fsck()
+    assert report.ok, str(report)

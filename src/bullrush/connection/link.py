@@ -285,18 +285,24 @@ class Link:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+        connecting, self._connecting = self._connecting, None
+        connection, self._connection = self._connection, None
+        protocol, self.protocol = self.protocol, None
+        self._loop = None
         if self._up is not None:
             self._up.set()
-        connection, self._connection = self._connection, None
-        if self.protocol is not None:
-            self.protocol.abort()
-        if connection is not None:
-            await connection.disconnect(nowait=True)
-        self.protocol = None
-        self._loop = None
+        if protocol is not None:
+            protocol.abort()
+        # Nothing below is needed for it to be closed, so that a close may be cancelled.
+        try:
+            if connecting is not None:
+                connecting.cancel()
+                await asyncio.gather(connecting, return_exceptions=True)
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+        finally:
+            if connection is not None:  # so that it has nothing to warn of when it is collected
+                connection._writer = connection._reader = None
 
     def forked(self) -> None:
         """In the child of a fork: the socket and everything in flight belong to the parent."""

@@ -99,10 +99,12 @@ class Consumer(Generic[DataT]):
         self._closed = True
         if services is not None and hands is not None:
             hands.close()
-            await services.stop_claiming()
-            services.give_back()  # claimed last, so it goes back first
-            hands.release_all()
-            await services.close(0.0)
+            try:
+                await services.stop_claiming()
+            finally:  # cancelled or not
+                services.give_back()  # claimed last, so it goes back first
+                hands.release_all()
+                await services.close(0.0)
         if self._owns_queue:
             await self.queue.close()
 

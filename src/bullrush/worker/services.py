@@ -139,6 +139,7 @@ class Services:
         self._due_at = 0
         self._was_dry = False
         self._hurried = False
+        self._leaving = False
         self._parks = False
         self._cut_off_at: float | None = None
         self._yielding_until = 0.0
@@ -242,11 +243,15 @@ class Services:
         )
 
     async def abandon(self) -> None:
-        """Undo a start that failed."""
+        """Close what is open; for a start that failed this is all."""
         self._keeper.stop()
-        await self._waker.close()
-        await self._link.close()
-        await self._stack.aclose()
+        try:
+            await self._waker.close()
+        finally:
+            try:
+                await self._link.close()
+            finally:
+                await self._stack.aclose()
 
     def hurry(self) -> None:
         """A second close does not wait any longer: what runs is cancelled and given back."""
@@ -258,7 +263,28 @@ class Services:
         return await self._until(lambda: not self.exchange.inflight, CLOSE_LIMIT / 2)
 
     async def close(self, limit: float | None) -> None:
-        """Close in order: no more claims, give back, let run, settle, retire."""
+        """Close in order: no more claims, give back, let run, settle, retire.
+
+        Cancelled meanwhile it leaves at once, as a crash would: whoever is gone must not renew a lease.
+        """
+        try:
+            await self._wind_down(limit)
+        except BaseException:
+            self._cancel_running(SHUTDOWN)
+            raise
+        finally:
+            self._leaving = True
+            self._keeper.stop()
+            self._meter.stop()
+            self._stopper.close()
+            self.dispatcher.stop_threads()
+            if self._due_timer is not None:
+                self._due_timer.cancel()
+            for task in self._cancels:
+                task.cancel()
+            await self.abandon()
+
+    async def _wind_down(self, limit: float | None) -> None:
         if await self.stop_claiming():
             self.give_back()
         await self._until(lambda: self._hurried or self._nothing_runs(), limit)
@@ -268,18 +294,10 @@ class Services:
         self.dispatcher.stop_threads()
         if await self._until(lambda: self.exchange.settled, CLOSE_LIMIT / 2):
             await self._meter.close()
+            self._leaving = True
             await self._retire()
-        self._meter.stop()
-        self._keeper.stop()
+        self._keeper.stop()  # before the wait for the reaper: a number that has left is not renewed
         await self._reaper.close()
-        await self._waker.close()
-        if self._due_timer is not None:
-            self._due_timer.cancel()
-        self._stopper.close()
-        for task in self._cancels:
-            task.cancel()
-        await self._link.close()
-        await self._stack.aclose()
 
     def _nothing_runs(self) -> bool:
         return not self.exchange.running and not self.exchange.running_jobs and not self.settler.busy
@@ -533,6 +551,8 @@ class Services:
 
     def _lease_lost(self) -> None:
         """Others have our jobs: forget everything, stop what runs, and register under a new number."""
+        if self._leaving:  # a renewal behind the retirement: the number is gone because it was given up
+            return
         number = new_number()
         lost = LeaseLost(
             f"the lease of worker {self.exchange.number.decode()} on queue {self.queue.name!r} was lost: "

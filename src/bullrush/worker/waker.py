@@ -111,7 +111,9 @@ class Waker:
 
     async def close(self) -> None:
         """Close the socket at once, so that no token goes to a worker that is gone."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self._link.close()
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+        finally:
+            await self._link.close()

@@ -269,18 +269,23 @@ class Worker:
             if limit is not None:
                 await self._hurry(self._closing, limit)
             return
-        if services is not None:
-            self._closing = services
-            try:
-                await services.close(limit)
-            finally:
-                self._closing = None
-            self._listeners.emit("closed")
-            await self._listeners.finish()
-        if self._stop is not None:
-            self._stop.set()
-        if self._owns_queue:
-            await self.queue.close()
+        try:
+            if services is not None:
+                await self._close(services, limit)
+        finally:
+            if self._stop is not None:
+                self._stop.set()
+            if self._owns_queue:
+                await self.queue.close()
+
+    async def _close(self, services: Services, limit: float | None) -> None:
+        self._closing = services
+        try:
+            await services.close(limit)
+        finally:
+            self._closing = None
+        self._listeners.emit("closed")
+        await self._listeners.finish()
 
     async def _hurry(self, services: Services, limit: float) -> None:
         """Another close is under way: it ends at this one's limit."""
