@@ -150,7 +150,7 @@ async def cancel_everywhere(queue: Queue, call: Call) -> None:
             assert point > 0
             break
     await wait_until_async(lambda: len(asyncio.all_tasks()) <= tasks + 3, what="tasks to end")
-    await wait_until_async(lambda: descriptors() <= files + 4, what="sockets to be closed")
+    await wait_until_async(lambda: descriptors() <= files + 3, what="sockets to be closed")
 
 
 async def check_nothing_held(url: str, name: str, prefix: str) -> None:

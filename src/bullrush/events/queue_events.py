@@ -85,13 +85,17 @@ class QueueEvents:
         feed, self._feed = self._feed, None
         pump, self._pump = self._pump, None
         self._iterated = False
-        if pump is not None and pump is not asyncio.current_task():
-            pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
-        if feed is not None:
-            await feed.close()
-        if self._owned:
-            await self._queue.close()
+        try:
+            if pump is not None and pump is not asyncio.current_task():
+                pump.cancel()
+                await asyncio.gather(pump, return_exceptions=True)
+        finally:  # cancelled or not
+            try:
+                if feed is not None:
+                    await feed.close()
+            finally:
+                if self._owned:
+                    await self._queue.close()
 
     @property
     def kinds(self) -> frozenset[type[Event]]:

@@ -88,8 +88,10 @@ class Reader:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await self._link.close()
+            try:
+                await asyncio.gather(task, return_exceptions=True)
+            finally:
+                await self._link.close()
 
     async def _run(self) -> None:
         interrupted = False
