@@ -75,7 +75,7 @@ class Notes:
         self.say("done", key, id, attempt)
 
     def disturbed(self, pid: int, how: str) -> None:
-        """A process is about to be killed, frozen or cut off, or has lost its lease: it explains repeats."""
+        """A process was killed, frozen or cut off, or has lost its lease: it explains repeats of what it had begun."""
         self.say("disturbed", pid, how)
 
     def error(self, error: BaseException) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import logging
 import os
 import resource
 import signal
@@ -90,6 +91,7 @@ class Template:
 def obey() -> None:
     """Do what the lines say until they end."""
     gc.freeze()
+    logging.getLogger("bullrush").setLevel(logging.CRITICAL)  # what goes wrong is ordered here, and noted
     for line in sys.stdin:
         order, _, argument = line.strip().partition(" ")
         if order == "start":

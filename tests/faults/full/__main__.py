@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import time
 import traceback
@@ -24,6 +25,7 @@ QUICK = 0.02
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 1 if any bound did not hold."""
     options = _parser().parse_args(arguments)
+    logging.getLogger("bullrush").setLevel(logging.CRITICAL)
     seed = new_seed() if options.seed is None else cast("int", options.seed)
     kinds = [options.server] if options.server else list(KINDS)
     report = Report(seed, QUICK if options.quick else options.scale)

@@ -10,6 +10,7 @@ from tests.faults.full.lost_adds import lost_adds
 from tests.faults.full.lost_exchanges import lost_exchanges
 from tests.faults.full.plain import plain
 from tests.faults.full.poison import poison
+from tests.faults.full.power import power_always, power_everysec
 from tests.faults.full.restarts import restarts
 
 
@@ -29,6 +30,15 @@ CAMPAIGNS: Final[dict[str, Entry]] = {
         restarts,
         "The server is killed and started again, with the queue idle, with delayed jobs only, and full: "
         "every worker goes on by itself, and soon.",
+    ),
+    "power-always": Entry(
+        power_always,
+        "The power is cut while jobs are added and done, with appendfsync always: nothing acknowledged is lost.",
+    ),
+    "power-everysec": Entry(
+        power_everysec,
+        "The same with appendfsync everysec, where the last second may go: how much it was, and that the rest "
+        "fits together.",
     ),
     "poison": Entry(
         poison, "Jobs that kill their worker process fail with JobCrashed; no other job is charged for them."

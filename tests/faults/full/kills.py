@@ -35,6 +35,7 @@ async def kills(lab: Lab) -> None:
                 await _kill(lab, template, role, notes, kills, adding)
                 await adding
                 counts = await drained(queue, jobs, 120)
+                await lab.examine(queue)
                 await registered(template, [queue])
                 codes = template.stop()
     verdict = check(recorder.read())
@@ -64,8 +65,8 @@ async def _kill(
     for number in range(1, kills + 1):
         await asyncio.sleep(chance.uniform(*PAUSE))  # time is the subject
         victim = chance.choice(sorted(template.alive))
-        notes.disturbed(victim, "killed")
         template.kill(victim)
+        notes.disturbed(victim, "killed")  # afterwards: what it began last comes before
         template.start(role)
         if number % 50 == 0:
             lab.say(f"{number} of {kills} kills{', all jobs added' if adding.done() else ''}")

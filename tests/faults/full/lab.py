@@ -6,7 +6,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,9 +89,11 @@ class Lab:
         print(f"{self.campaign:>14} {self.kind:<6} {seconds:6.1f} s  {text}", file=sys.stderr, flush=True)
 
     @contextmanager
-    def server(self, *, persistent: bool = False, extra: tuple[str, ...] = ()) -> Iterator[Server]:
+    def server(
+        self, *, extra: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
+    ) -> Iterator[Server]:
         """A server of its own, removed at the end."""
-        made = Server(self.kind, persistent=persistent, extra=extra)
+        made = Server(self.kind, extra=extra, environment=environment)
         try:
             made.start()
             yield made
@@ -111,6 +113,15 @@ class Lab:
     def queue(self, place: Place) -> Queue:
         """A straight way to the jobs of a place."""
         return Queue(place.queue, place.url, prefix=place.prefix, request_timeout="60s")
+
+    async def examine(self, queue: Queue) -> None:
+        """Let fsck look at all that the server holds of this queue."""
+        report = await queue.fsck(page=1_000)
+        found = len(report.problems)
+        before = self.result.figures.get("problems found by fsck", 0)
+        self.result.figures["problems found by fsck"] = int(before) + found
+        self.result.bounds["fsck is clean"] = self.result.bounds.get("fsck is clean", True) and not found
+        self.result.offenders += [f"fsck: {problem}" for problem in report.problems[:5]]
 
 
 Campaign = Callable[[Lab], Awaitable[None]]

@@ -37,6 +37,7 @@ async def lost_adds(lab: Lab) -> None:
             calls, dropped = proxy.calls("add"), drops.times
         async with Queue("adds", server.url, prefix=place.prefix) as queue:
             stored = await _stored(queue)
+            await lab.examine(queue)
         await _judge(lab, recorder, stored, adds)
     lab.result.figures |= {"calls of add": calls, "replies lost": dropped}
     lab.result.bounds["the producers end in good order"] = codes == [0] * PRODUCERS

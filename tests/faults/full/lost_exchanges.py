@@ -33,6 +33,7 @@ async def lost_exchanges(lab: Lab) -> None:
                 jobs = await _add_until(lab, queue, notes, drops, target)
                 proxy.revoke(drops)
                 counts = await drained(queue, jobs, 60)
+                await lab.examine(queue)
             codes = template.stop()
             calls = proxy.calls("exchange")
         changed = _stored_attempts(server, queue)

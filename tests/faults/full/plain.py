@@ -30,6 +30,7 @@ async def plain(lab: Lab) -> None:
                 if first % (10 * CHUNK) == 0:
                     lab.say(f"{first + count} of {jobs} added")
             counts = await drained(queue, jobs, 120)
+            await lab.examine(queue)
         codes = template.stop()
     verdict = check(recorder.read())
     lab.result.enter(verdict)

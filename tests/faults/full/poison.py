@@ -70,6 +70,8 @@ async def poison(lab: Lab) -> None:
                 await _add(queue, notes, first, jobs, chosen)
             deaths = await _run(lab, template, roles, queues, notes, charges, jobs)
             completed, failed = await _ends(queues)
+            for queue in queues:
+                await lab.examine(queue)
             codes = template.stop()
     charged = {key for key, crashes in charges.most.items() if crashes and key not in failed}
     verdict = check(recorder.read(), excused=suicides)

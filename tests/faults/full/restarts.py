@@ -44,6 +44,7 @@ async def restarts(lab: Lab) -> None:
                 lab.say(f"{number + 1} of {count} restarts, the last one {trial.latencies[-1]:.3f} s")
         async with lab.queue(place) as queue:
             counts = await drained(queue, trial.jobs, 60)
+            await lab.examine(queue)
         codes = template.stop()
         follower.close()
     verdict = check(recorder.read())
@@ -93,8 +94,8 @@ class Trial:
             await self._add(1, delay=round(delay * 1000))
         elif mode == "full":
             await self._add(240 + round(down / SECONDS) * 2 * WORKERS)
-        self._notes.disturbed(EVERYBODY, "the server was killed")
         await asyncio.to_thread(self._server.kill)
+        self._notes.disturbed(EVERYBODY, "the server was killed")
         await asyncio.sleep(down)  # time is the subject
         away = time.monotonic()
         await asyncio.to_thread(self._server.start)
