@@ -37,6 +37,7 @@ class Traffic:
         concurrency: int = 5,
         seconds: float = 0.002,
         tasks: int = 3,
+        ids_are_new: bool = True,
     ) -> None:
         self.acknowledged: dict[str, int] = {}
         self.refused: list[BullrushError] = []
@@ -48,6 +49,7 @@ class Traffic:
         self._producer = producer
         self._seconds = seconds
         self._tasks = tasks
+        self._ids_are_new = ids_are_new
         self._stopping = False
         self._adding: list[asyncio.Task[None]] = []
         self.worker: Worker = consumer.process(
@@ -77,7 +79,7 @@ class Traffic:
                 self.refused.append(error)
                 await asyncio.sleep(AFTER_ERROR)  # time is the subject
                 continue
-            assert job.id not in self.acknowledged
+            assert job.id not in self.acknowledged or not self._ids_are_new
             self.acknowledged[job.id] = number
             self.last_added = time.monotonic()
             number += 1
