@@ -61,12 +61,13 @@ class WorkerRole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerRole:
-    """A producer process: adds the jobs `first` to `first + count - 1` one by one from so many tasks."""
+    """A producer process: adds the jobs `first` to `first + count - 1`, one by one from so many tasks, or in batches."""
 
     place: Place
     first: int
     count: int
     tasks: int = 1
+    batch: int = 1
     timeout: str = "30s"
 
     def run(self) -> None:
@@ -81,8 +82,17 @@ class ProducerRole:
             Queue(place.queue, place.url, prefix=place.prefix, request_timeout=self.timeout) as queue,
             asyncio.TaskGroup() as group,
         ):
+            if self.batch > 1:
+                group.create_task(self._add_batches(queue, notes))
+                return
             for _ in range(self.tasks):
                 group.create_task(add_each(queue, keys, notes))
+
+    async def _add_batches(self, queue: Queue, notes: Notes) -> None:
+        for first in range(self.first, self.first + self.count, self.batch):
+            notes.tried_range(first, self.batch)
+            await queue.add_bulk([("work", key) for key in range(first, first + self.batch)])
+            notes.acknowledged_range(first, self.batch)
 
 
 async def add_each(queue: Queue, keys: Iterator[int], notes: Notes) -> None:
