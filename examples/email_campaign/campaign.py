@@ -77,6 +77,7 @@ async def _send_all(
         outcomes = Outcomes(worker, added, progress)
         await outcomes.wait()
         stats = worker.stats
+    examined = await queue.fsck()
     return Result(
         recipients=recipients,
         added=added,
@@ -88,6 +89,7 @@ async def _send_all(
         wait=stats.wait,
         run=stats.run,
         mail=mail.stop(),
+        examined=examined,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from bullrush import FsckReport
 from examples.email_campaign.mail_server import Figures
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Result:
     wait: Histogram
     run: Histogram
     mail: Figures
+    examined: FsckReport
 
 
 def problems(result: Result) -> list[str]:
@@ -38,6 +40,7 @@ def problems(result: Result) -> list[str]:
         "recipients without a message": expected - mail.addresses,
         "messages that arrived twice": mail.messages - mail.different,
         "messages too many for the recipients": mail.different - mail.addresses,
+        "problems in the data of the queue": len(result.examined.problems),
     }
     return [f"{what}: {number:,}" for what, number in found.items() if number]
 
@@ -63,7 +66,12 @@ def _rows(result: Result) -> list[tuple[str, str]]:
         ("wait", f"{_quantiles(result.wait)} in the queue, behind the jobs added before"),
         ("run", f"{_quantiles(result.run)} for one message over SMTP"),
         ("memory", f"{result.bytes_per_job:,.0f} bytes on the server per waiting job, its data included"),
+        ("fsck", f"{result.examined.checked.get('jobs', 0):,} jobs examined, {_problems(result.examined)}"),
     ]
+
+
+def _problems(examined: FsckReport) -> str:
+    return "nothing is wrong" if not examined.problems else f"{len(examined.problems):,} problems"
 
 
 def _rate(jobs: int, seconds: float) -> str:

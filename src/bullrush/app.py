@@ -13,6 +13,7 @@ import redis.asyncio
 from bullrush.connection.address import Address
 from bullrush.connection.link import Link
 from bullrush.connection.port import AsyncReader
+from bullrush.connection.startup import StartCheck
 from bullrush.connection.sync_link import SyncLink, making
 from bullrush.connection.sync_port import SyncPort
 from bullrush.errors import InvalidOption
@@ -28,6 +29,7 @@ from bullrush.options import (
     duration_ms,
     job_settings,
 )
+from bullrush.options.texts import check_bool
 
 if TYPE_CHECKING:
     from bullrush import sync
@@ -44,7 +46,9 @@ class Bullrush:
 
     `connection` is a URL, a redis-py client whose settings are copied, or None for the environment
     (`BULLRUSH_URL`, then `REDIS_URL`). Nothing connects before the first call. `request_timeout` bounds every
-    call, which then raises ConnectionLost.
+    call, which then raises ConnectionLost. The first connection looks whether the server is a replica or
+    evicts keys, and logs a warning; with `strict` nothing is sent to such a server, and calls raise
+    UnsupportedServer.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Bullrush:
         request_timeout: Duration = 10_000,
         lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None,
         middleware: Sequence[Middleware] = (),
+        strict: bool = False,
     ) -> None:
         self.prefix = check_prefix(prefix, "prefix")
         self.codec = codec
@@ -67,6 +72,8 @@ class Bullrush:
         self.middleware = tuple(middleware)
         self._connection = connection
         self._address: Address | None = None
+        self._strict = check_bool(strict, "strict")
+        self._start_check: StartCheck | None = None
         self._link: Link | None = None
         self._sync_link: SyncLink | None = None
         self._queues: dict[str, Queue[Any, Any]] = {}
@@ -81,10 +88,17 @@ class Bullrush:
         return self._address
 
     @property
+    def start_check(self) -> StartCheck:
+        """The look at the server that all connections of this app share."""
+        if self._start_check is None:
+            self._start_check = StartCheck(self.address.label, strict=self._strict)
+        return self._start_check
+
+    @property
     def link(self) -> Link:
         """The data connection that all queues of this app share."""
         if self._link is None:
-            self._link = Link(self.address, reply_limit=self.request_timeout)
+            self._link = Link(self.address, reply_limit=self.request_timeout, check=self.start_check)
         return self._link
 
     @property
@@ -92,7 +106,9 @@ class Bullrush:
         """The data connection that all blocking queues of this app share, for all threads."""
         with making:
             if self._sync_link is None:
-                self._sync_link = SyncLink(self.address, reply_limit=self.request_timeout)
+                self._sync_link = SyncLink(
+                    self.address, reply_limit=self.request_timeout, check=self.start_check
+                )
             return self._sync_link
 
     def queue(self, name: str, *, defaults: JobOptions | None = None) -> Queue[Any, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from bullrush import FsckReport, Problem
 from bullrush._core.histogram import Histogram
 from examples.email_campaign.mail_server import Figures
 from examples.email_campaign.report import Result, problems
@@ -34,6 +35,7 @@ GOOD = Result(
     wait=Histogram(),
     run=Histogram(),
     mail=Figures(messages=100, different=100, addresses=100, refused=5),
+    examined=FsckReport("campaign", (), {"jobs": 100}),
 )
 
 
@@ -129,3 +131,8 @@ def test_missing_and_doubled_messages_are_told(mail: Figures, problem: str) -> N
 def test_a_message_lost_and_another_doubled_do_not_cancel_out() -> None:
     mail = Figures(messages=100, different=99, addresses=99, refused=5)
     assert len(problems(dataclasses.replace(GOOD, mail=mail))) == 2
+
+
+def test_what_fsck_finds_is_told() -> None:
+    examined = FsckReport("campaign", (Problem("lost", "7", ""),), {"jobs": 100})
+    assert problems(dataclasses.replace(GOOD, examined=examined)) == ["problems in the data of the queue: 1"]

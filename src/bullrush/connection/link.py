@@ -24,6 +24,7 @@ from bullrush.errors import BullrushError, ConnectionLost, ServerError
 
 if TYPE_CHECKING:
     from bullrush.connection.address import Address, AsyncConnection
+    from bullrush.connection.startup import StartCheck
 
 TICK = 0.1
 FIRST_PAUSE = 0.02
@@ -53,10 +54,12 @@ class Link:
         *,
         reply_limit: float = 10.0,
         on_error: Callable[[Exception], None] | None = None,
+        check: StartCheck | None = None,
     ) -> None:
         self.address = address
         self.protocol: DataProtocol | None = None
         self.on_error = on_error
+        self._check = check
         self.on_up: Callable[[DataProtocol], None] | None = None
         self.on_lost: Callable[[], None] | None = None
         self._reply_limit = reply_limit
@@ -190,6 +193,7 @@ class Link:
         while not self._closed and self.protocol is None:
             try:
                 self._connection, _, protocol = await connect(self.address, self._make_protocol)
+                await self._admit(protocol)
             except (RedisError, OSError, TimeoutError, BullrushError) as error:
                 if isinstance(error, AuthenticationError | BullrushError):
                     self._fail(error)
@@ -199,6 +203,16 @@ class Link:
                 pause = min(LAST_PAUSE, pause * 2)
                 continue
             self._came_up(protocol)
+
+    async def _admit(self, protocol: DataProtocol) -> None:
+        """Let a strict app look at the server before anything is sent."""
+        if self._check is None or not self._check.holds_up:
+            return
+        try:
+            await self._check.admit(protocol, self._reply_limit)
+        except BaseException:
+            protocol.abort()
+            raise
 
     def _came_up(self, protocol: DataProtocol) -> None:
         assert self._up is not None
@@ -210,6 +224,8 @@ class Link:
             self.on_up(protocol)
         for session in list(self._sessions):
             protocol.pump(session)
+        if self._check is not None:
+            self._check.ask(protocol)
         if self._timer is None:
             self._arm()
 
@@ -238,6 +254,8 @@ class Link:
         return DataProtocol(loop, old, self._lost)
 
     def _lost(self, _error: Exception | None) -> None:
+        # One that was refused has told so to everybody who waits; connecting anew would hide that from them.
+        was_up = self.protocol is not None
         if self._up is not None and not self._closed:
             self._up.clear()
         self.protocol = None
@@ -248,7 +266,11 @@ class Link:
             session.lost()
         if self.on_lost is not None:
             self.on_lost()
-        if not self._closed and (self._waiters or any(w is None or w.busy for w in self._sessions.values())):
+        if (
+            was_up
+            and not self._closed
+            and (self._waiters or any(w is None or w.busy for w in self._sessions.values()))
+        ):
             self._ensure_connecting()
 
     # Deadlines.

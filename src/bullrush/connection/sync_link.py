@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Protocol
 from redis.exceptions import AuthenticationError, RedisError
 
 from bullrush.connection.link import FIRST_PAUSE, LAST_PAUSE, TICK
+from bullrush.connection.startup import QUESTION, StartCheck
 from bullrush.connection.takeover import HANDSHAKE_TIMEOUT
 from bullrush.connection.waiter import Waiter
 from bullrush.connection.wire import CHUNK, Wire, open_wire
@@ -77,8 +78,11 @@ class Command:
 class SyncLink:
     """A connection to one server for all threads of a process."""
 
-    def __init__(self, address: Address, *, reply_limit: float = 10.0) -> None:
+    def __init__(
+        self, address: Address, *, reply_limit: float = 10.0, check: StartCheck | None = None
+    ) -> None:
         self.address = address
+        self._check = check
         self._reply_limit = reply_limit
         self._clients: dict[Session, Client] = {}
         self._commands: dict[Command, None] = {}
@@ -242,7 +246,8 @@ class SyncLink:
         self._pause = min(LAST_PAUSE, self._pause * 2 or FIRST_PAUSE)
         self._retry_at = now + self._pause * random.uniform(0.5, 1.0)
         try:
-            wire = open_wire(self.address, max(0.001, min(deadline - now, HANDSHAKE_TIMEOUT)))
+            limit = max(0.001, min(deadline - now, HANDSHAKE_TIMEOUT))
+            wire = self._admitted(open_wire(self.address, limit), limit)
         except (AuthenticationError, BullrushError) as error:
             self._refuse(error)
         except (RedisError, OSError) as error:
@@ -250,6 +255,16 @@ class SyncLink:
             self._watch(monotonic())
         else:
             self._take(wire)
+
+    def _admitted(self, wire: Wire, limit: float) -> Wire:
+        """Let a strict app look at the server before anything is sent."""
+        if self._check is not None and self._check.holds_up:
+            try:
+                self._check.admit_wire(wire, limit)
+            except BaseException:
+                wire.close()
+                raise
+        return wire
 
     def _take(self, wire: Wire) -> None:
         """Go on with this wire, unless a signal handler has got one meanwhile."""
@@ -260,6 +275,8 @@ class SyncLink:
         self._unfinished = False
         if self._wire is None:
             self._wire = wire
+            if self._check is not None and not self._check.done:
+                wire.expect(self._check, QUESTION, monotonic())
         else:
             wire.close()
 

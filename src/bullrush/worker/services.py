@@ -115,7 +115,12 @@ class Services:
         self.settler.exchange = self.sink.exchange = self.exchange
         self.exchange.after = self._after_replies
         address = queue.app.address
-        self._link = Link(address, reply_limit=settings.lease / 3000, on_error=self._connection_error)
+        self._link = Link(
+            address,
+            reply_limit=settings.lease / 3000,
+            on_error=self._connection_error,
+            check=queue.app.start_check,
+        )
         self._link.on_up = self._came_up
         self._link.attach(self.exchange, self)
         self._waker = Waker(address, self._keys, self._look, self._signalled, self._poke)
