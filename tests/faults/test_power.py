@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
 
+from bullrush.operations.durability import TOO_FAST
 from tests.conftest import PrivateServer
 from tests.faults.shims import ShimMissing
 from tests.faults.shims.power import Power
@@ -73,3 +75,22 @@ def test_a_rewrite_of_the_file_between_cuts(private_server: PrivateServer, power
         power.cut(server, chance)
         server.start()
         assert size(server) == KEYS * (number + 1)
+
+
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+def test_waitaof_is_honest_or_found_out_by_its_haste(
+    private_server: PrivateServer, power: Power, policy: str
+) -> None:
+    """Some servers answer WAITAOF before they have synced: then two answers come faster than a sync a second can."""
+    server = private_server("valkey", extra=keep(policy), environment=power.environment)
+    seconds: list[float] = []
+    with server.client() as client:
+        for key in ("first", "second"):
+            began = time.perf_counter()
+            client.set(key, "x" * 100)
+            assert client.execute_command("WAITAOF", 1, 0, 5000) == [1, 0]  # type: ignore[no-untyped-call]
+            seconds.append(time.perf_counter() - began)
+    power.cut(server)
+    server.start()
+    is_hasty = sum(seconds) < TOO_FAST
+    assert size(server) == 2 or (is_hasty and policy == "everysec")

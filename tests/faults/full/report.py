@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.faults.full.campaigns import CAMPAIGNS
+from tests.faults.full.campaigns import CAMPAIGNS, Entry
 from tests.faults.full.lab import Result
 from tests.servers import KINDS, Kind, ServerMissing, find_binary
 
@@ -106,6 +106,7 @@ class Report:
             results = [result for result in self.results if result.campaign == name]
             if results:
                 lines += ["", f"## {name}", "", entry.promise, "", *_figures(results), "", *_bounds(results)]
+                lines += _confidence(entry, results)
         return lines
 
     def _seconds(self) -> float:
@@ -135,6 +136,18 @@ def _bounds(results: list[Result]) -> list[str]:
         lines += ["", f"**Did not hold: {', '.join(broken)}.**", ""]
         lines += [f"- {result.server}: {text}" for result in results for text in result.offenders]
     return lines
+
+
+def _confidence(entry: Entry, results: list[Result]) -> list[str]:
+    """What nothing gone wrong in so many tries says (the rule of three)."""
+    if not entry.tries or not all(result.holds for result in results):
+        return []
+    totals = [sum(int(result.figures[name]) for result in results) for name in entry.tries]
+    seen = " and ".join(f"{total:,} {name}" for name, total in zip(entry.tries, totals, strict=True))
+    rates = " and ".join(
+        f"one in {total // 3:,} {name}" for name, total in zip(entry.tries, totals, strict=True)
+    )
+    return ["", f"Nothing went wrong in {seen}: with 95 % confidence it does in fewer than {rates}."]
 
 
 def _shown(figure: float | str) -> str:
