@@ -112,7 +112,8 @@ async def test_a_name_that_only_the_new_version_knows_is_never_failed_by_the_old
 # T49
 
 
-@pytest.mark.parametrize("stops", [3, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("stops", [3, pytest.param(60, marks=pytest.mark.long)])
 async def test_what_had_not_started_when_a_worker_was_told_to_stop_is_not_charged(
     server: Server, url: str, prefix: str, tmp_path: Path, stops: int
 ) -> None:
