@@ -29,6 +29,7 @@ from bullrush.errors import (
     JobTimedOut,
     LeaseLost,
     NotConfigured,
+    NotDurable,
     NotPaused,
     PayloadTooLarge,
     QueueFull,
@@ -73,6 +74,7 @@ from bullrush.options import (
     Backoff,
     Batch,
     Deduplication,
+    Durability,
     Duration,
     EventsMode,
     JobLike,
@@ -82,6 +84,7 @@ from bullrush.options import (
     Keep,
     RateLimit,
     Recycle,
+    Replicas,
     State,
     TemplateOptions,
     Time,
@@ -104,6 +107,7 @@ __all__ += [
     "MsgpackCodec",
     "RateLimit",
     "Recycle",
+    "Replicas",
 ]
 
 # What a queue tells of itself.
@@ -113,6 +117,7 @@ __all__ += ["Latencies", "MetricPoint", "Metrics", "WorkerInfo"]
 __all__ += [
     "Codec",
     "Connection",
+    "Durability",
     "Duration",
     "EventsMode",
     "JobLike",
@@ -172,6 +177,7 @@ __all__ += [
     "JobTimedOut",
     "LeaseLost",
     "NotConfigured",
+    "NotDurable",
     "NotPaused",
     "PayloadTooLarge",
     "QueueFull",

@@ -4,6 +4,7 @@
     ├── NotConfigured              no connection was given and none is in the environment
     ├── ConnectionLost             the server went away or did not answer in time
     ├── QueueFull                  the server has no memory left, the call stored nothing
+    ├── NotDurable                 ids: stored, but not confirmed in time as durable as was asked
     ├── ServerError                an error reply that nobody expected
     ├── UnsupportedServer          too old, or a command that is needed is not allowed
     ├── InvalidOption              also a ValueError
@@ -83,6 +84,19 @@ class ConnectionLost(BullrushError):
 
 class QueueFull(BullrushError):
     """The server is out of memory; the refused call stored nothing."""
+
+
+class NotDurable(BullrushError):
+    """Jobs are stored, but the server has not confirmed in time that they are as durable as was asked.
+
+    ``ids`` are theirs. They are in the queue and will run; adding them again would make others.
+    """
+
+    ids: Sequence[str]
+
+    def __init__(self, message: str, *, ids: Sequence[str]) -> None:
+        super().__init__(message, took_effect=True)
+        self.ids = ids
 
 
 class ServerError(BullrushError):

@@ -61,6 +61,7 @@ from bullrush.options.jobs import MAX_PRIORITY
 from bullrush.options.texts import check_bool, check_choice, check_int
 
 if TYPE_CHECKING:
+    from bullrush._core.producer import Confirmation
     from bullrush.app import Connection
     from bullrush.codec import Codec
     from bullrush.events import QueueEvents
@@ -169,6 +170,10 @@ class Queue(Generic[DataT, ResultT]):
             return self._default
         return job_settings(merge_options(self.defaults, options), weak_options(self.defaults, options))
 
+    async def _confirmation(self, options: Mapping[str, object]) -> Confirmation | None:
+        settings = self._settings(options)
+        return None if settings is None else await self._port.confirmation(settings.durability)
+
     def _now(self) -> int:
         return self._port.producer.clock_offset + time.monotonic_ns() // 1_000_000
 
@@ -179,15 +184,19 @@ class Queue(Generic[DataT, ResultT]):
 
         Adds that run at the same time share calls. Raises InvalidOption, CodecError or PayloadTooLarge before
         anything is sent; QueueFull when the server has no memory (nothing was stored); ConnectionLost after
-        `request_timeout`, whose `took_effect` says whether the job may have been stored. Cancelling it does
-        not take the job back.
+        `request_timeout`, whose `took_effect` says whether the job may have been stored. With a `durability`,
+        UnsupportedServer where the server cannot keep it (nothing was stored), and NotDurable when the job is
+        stored and that was not confirmed in time. Cancelling it does not take the job back.
         """
         port = self._port
         settings = self._settings(options) if options else self._default
         job = self._factory.make(
             name, data, settings, port.producer.clock_offset + time.monotonic_ns() // 1_000_000
         )
-        await port.add(job)
+        if settings is None or settings.durability is None:
+            await port.add(job)
+        else:
+            await port.add(job, await port.confirmation(settings.durability))
         if job.duplicate:
             await self._load_stored(job)
         return cast("Job[DataT, ResultT]", job)
@@ -201,17 +210,17 @@ class Queue(Generic[DataT, ResultT]):
 
         All or nothing per 1,000 jobs or 8 MB. `options` hold for every job, those of a job win. Everything is
         checked before anything is sent. Raises AddInterrupted, whose `added` and `ids` are exact, when it
-        ends early.
+        ends early; where the cause is NotDurable, its `ids` are stored as well, only not confirmed.
         """
         made = self._factory.make_all(jobs, options, self._now())
         stored: list[Job[DataT, ResultT]] = []
-        window = self._port.window(stored.extend)
+        window = self._port.window(stored.extend, await self._confirmation(options))
         try:
             for chunk in _chunks(made):
                 await window.send(chunk)
             await window.finish()
         except BaseException as error:
-            await window.settle()
+            await window.settle(error)
             if not stored:
                 raise
             raise AddInterrupted(len(stored), [job.id for job in stored]) from error
@@ -238,13 +247,13 @@ class Queue(Generic[DataT, ResultT]):
         check_int(chunk_size, "chunk_size", 1, 1000)
         if max_waiting is not None:
             check_int(max_waiting, "max_waiting", 0)
-        self._settings(options)
+        confirmation = await self._confirmation(options)
         if not hasattr(jobs, "__aiter__") and not hasattr(jobs, "__iter__"):
             raise InvalidOptionType(
                 f"jobs is a {type(jobs).__name__}: give an iterable of (name, data) or JobSpec(...)"
             )
         counter = _Counter(on_progress)
-        window = self._port.window(counter.stored)
+        window = self._port.window(counter.stored, confirmation)
         try:
             async for chunk in _batches(jobs, chunk_size):
                 made = self._factory.make_all(chunk, options, self._now())
@@ -254,7 +263,7 @@ class Queue(Generic[DataT, ResultT]):
                     await window.send(part)
             await window.finish()
         except BaseException as error:
-            await window.settle()
+            await window.settle(error)
             raise AddInterrupted(counter.total, []) from error
         return counter.total
 
@@ -273,13 +282,16 @@ class Queue(Generic[DataT, ResultT]):
         port = self._port
         settings = self._settings(options) if options else self._default
         job = self._factory.make(name, data, settings, self._now())
-        if port.producer.full or not (job.id or port.producer.give_id(job)):
+        durability = None if settings is None else settings.durability
+        confirmation = None if durability is None else port.known_confirmation(durability)
+        ready = durability is None or confirmation is not None
+        if port.producer.full or not ready or not (job.id or port.producer.give_id(job)):
             raise QueueFull(
-                f"job {name!r} was not buffered: no space or no reserved id is left; "
-                "`await queue.flush()`, then add again",
+                f"job {name!r} was not buffered: no space or no reserved id is left, or its durability was "
+                "not asked of this connection before; `await queue.flush()`, then add again",
                 took_effect=False,
             )
-        self._nowait.append(port.push(job))
+        self._nowait.append(port.push(job, confirmation))
         return cast("Job[DataT, ResultT]", job)
 
     async def flush(self) -> None:  # asyncio only
@@ -290,6 +302,7 @@ class Queue(Generic[DataT, ResultT]):
         port = self._port
         if not self._nowait:
             await port.opened()
+            await port.prepare()
             return
         waiters, self._nowait = self._nowait, []
         await port.wait_all(waiters)

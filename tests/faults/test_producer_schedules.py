@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import msgpack
 import pytest
 
+from bullrush._core.frames import encode_command
 from bullrush._core.job import JobBase
-from bullrush._core.producer import JobFactory, Producer
+from bullrush._core.producer import Confirmation, JobFactory, Producer
 from bullrush.connection.port import make_producer
-from bullrush.errors import ConnectionLost, QueueFull
+from bullrush.errors import ConnectionLost, NotDurable, QueueFull
 from bullrush.operations.requests import script_frame
 from bullrush.options import job_settings
 from bullrush.options.texts import check_text
@@ -48,6 +49,7 @@ class Added:
     markers: list[int]
     ordered: bool
     custom: bool
+    durable: bool
     waiter: Waiter = field(default_factory=Waiter)
 
 
@@ -64,6 +66,12 @@ class Model:
         self.told_missing = 0
         self.markers = 0
         self.pause = script_frame("pause", world.keys)
+        self.switch = f"confirms:{world.seed}"
+        self.confirmation = Confirmation(
+            "'test'", encode_command("EXISTS", self.switch), lambda reply: reply == 1
+        )
+        self.confirming = False
+        self.unconfirmable: list[Added] = []  # added since the server has stopped to confirm
         for i in range(world.rng.randint(1, 3)):
             self._new_producer(f"producer {i}")
 
@@ -100,14 +108,18 @@ class Model:
         markers = list(range(self.markers, self.markers + count))
         self.markers += count
         jobs = [self._make(kind, marker) for kind, marker in zip(kinds, markers, strict=True)]
-        unit = Added(line, jobs, markers, set(kinds) == {"plain"}, "custom" in kinds)
+        durable = rng.random() < 0.3
+        unit = Added(line, jobs, markers, set(kinds) == {"plain"}, "custom" in kinds, durable)
         self.added.append(unit)
+        if durable and not self.confirming:
+            self.unconfirmable.append(unit)
+        confirmation = self.confirmation if durable else None
         deadline = NEVER if rng.random() < 0.8 else self.world.now + rng.random() / 2
         self.world.note(f"{line.name} adds {markers[0]}..{markers[-1]} {kinds[0]} until {deadline:g}")
         if count == 1:
-            producer.push(jobs[0], unit.waiter, deadline)
+            producer.push(jobs[0], unit.waiter, deadline, confirmation)
         else:
-            producer.push_all(jobs, unit.waiter, deadline)
+            producer.push_all(jobs, unit.waiter, deadline, confirmation)
         line.pump()
 
     def _make(self, kind: str, marker: int) -> JobBase:
@@ -124,6 +136,15 @@ class Model:
         elif kind == "lifo":
             options["lifo"] = True
         return FACTORY.make("send", data, job_settings(options) if options else None, 1)
+
+    def step_confirm(self, confirming: bool) -> None:
+        """From now on the server says that what was written is durable, or that it is not."""
+        self.world.note(f"    the server {'confirms' if confirming else 'confirms no more'}")
+        early = [u.markers for u in self.unconfirmable if u.waiter.resolved and u.waiter.error is None]
+        assert not early, f"{early} are done and were never confirmed"
+        self.unconfirmable.clear()
+        self.confirming = confirming
+        self.world.wire.command(*(("SET", self.switch, 1) if confirming else ("DEL", self.switch)))
 
     def step_toggle(self, line: Line) -> None:
         """Pause or resume: a call whose answer must survive a lost reply."""
@@ -187,6 +208,7 @@ class Model:
         world = self.world
         world.note("heal and drain")
         world.fill(False)
+        self.step_confirm(True)
         while world.late:
             world.deliver_late()
         for line in world.lines:
@@ -225,7 +247,7 @@ class Model:
         stored = [copies.get(marker, 0) for marker in unit.markers]
         assert max(stored) < 2, f"{unit.markers} stored {stored} times"
         error = unit.waiter.error
-        if unit.waiter.resolved and error is None:
+        if (unit.waiter.resolved and error is None) or isinstance(error, NotDurable):
             for job, marker, count in zip(unit.jobs, unit.markers, stored, strict=True):
                 self._check_acknowledged(job, marker, count, records)
         elif isinstance(error, QueueFull) or (
@@ -332,8 +354,11 @@ def schedule(world: World) -> None:
             model.step_cancel()
         elif choice < 0.90:
             model.step_expire(line)
-        elif choice < 0.91:
+        elif choice < 0.905:
             model.step_toggle(line)
+        elif choice < 0.91:
+            if not world.full:
+                model.step_confirm(not model.confirming)
         elif choice < 0.93:
             if fill:
                 model.step_fill()

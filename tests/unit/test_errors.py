@@ -20,6 +20,7 @@ from bullrush.errors import (
     JobError,
     JobFailed,
     JobNotInState,
+    NotDurable,
     QueueFull,
     RateLimitError,
     ResultTimeout,
@@ -50,6 +51,8 @@ def make(cls: type[Exception]) -> Exception:
         return cls("m", job_id="7", took_effect=None)
     if issubclass(cls, AddInterrupted):
         return cls(2, ["1", "2"])
+    if issubclass(cls, NotDurable):
+        return cls("m", ids=["1", "2"])
     if issubclass(cls, RateLimitError):
         return cls("5s", scope="group")
     if issubclass(cls, RetryLater):

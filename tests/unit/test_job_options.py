@@ -22,6 +22,7 @@ from bullrush.options import (
     JobSpec,
     Keep,
     RateLimit,
+    Replicas,
     TemplateOptions,
     job_settings,
     merge_options,
@@ -49,6 +50,7 @@ VALID: dict[str, object] = {
     "keep_logs": 50,
     "stack_trace_limit": 20,
     "size_limit": 10_000,
+    "durability": "replica",
 }
 
 
@@ -61,7 +63,7 @@ def test_no_options_are_the_shared_default() -> None:
 def test_checks_and_typed_dicts_name_the_same_options() -> None:
     assert set(JobOptions.__annotations__) == set(CHECKS) == set(VALID)
     template = set(TemplateOptions.__annotations__)
-    assert set(CHECKS) - template == {"job_id", "delay", "run_at", "deduplication", "parent"}
+    assert set(CHECKS) - template == {"job_id", "delay", "run_at", "deduplication", "parent", "durability"}
     assert get_args(get_type_hints(JobOptions)["remove_on_fail"]) == (bool, int, Keep)
 
 
@@ -74,6 +76,7 @@ def test_valid_values_arrive_in_their_one_form() -> None:
     assert settings.remove_on_complete == Keep(count=0)
     assert settings.remove_on_fail == Keep(count=100)
     assert (settings.keep_logs, settings.stack_trace_limit, settings.size_limit) == (50, 20, 10_000)
+    assert settings.durability == Replicas(1)
     assert job_settings({"run_at": VALID["run_at"]}).run_at == 1_893_456_000_000
 
 

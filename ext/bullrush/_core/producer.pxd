@@ -3,6 +3,13 @@ from bullrush._core.job cimport JobBase
 from bullrush._core.session cimport Call, Session, Verdict
 
 
+cdef class Confirmation:
+    """A command that tells whether what was written before it is as durable as somebody asked."""
+    cdef readonly str level
+    cdef readonly bytes frame
+    cdef readonly object holds
+
+
 cdef class Unit:
     """What is stored or refused as a whole: a job, a chunk of `add_bulk`, or a script call of its own."""
     cdef JobBase single
@@ -16,6 +23,7 @@ cdef class Unit:
     cdef bint sent
     cdef ScriptFrame script
     cdef tuple arguments
+    cdef Confirmation confirmation
 
 
 cdef class AddCall(Call):
@@ -23,6 +31,16 @@ cdef class AddCall(Call):
     cdef bint conditional
     cdef Py_ssize_t count
     cdef long long size        # of a block to reserve
+    cdef bint durable          # a unit of it asks for a confirmation
+    cdef bint stored           # applied, and what follows is its answer
+    cdef int unconfirmed       # confirmations still to come
+    cdef bytes stream_id
+    cdef list duplicates
+
+
+cdef class ConfirmCall(Call):
+    cdef AddCall of
+    cdef Confirmation confirmation
 
 
 cdef class Producer(Session):
@@ -47,6 +65,8 @@ cdef class Producer(Session):
     cdef WriteBuffer _plain
     cdef WriteBuffer _others
     cdef object _space
+    cdef object _questions     # confirmations to be asked for
+    cdef list _unconfirmed     # calls that were applied and not confirmed
 
     cdef _push(self, Unit unit, waiter, double deadline)
     cdef bint _expire(self, Unit unit, double now, took_effect)
@@ -68,7 +88,14 @@ cdef class Producer(Session):
     cdef _applied(self, Call call, object reply, double now)
     cdef _applied_unseen(self, Call call, object answer)
     cdef _done_script(self, Unit unit, object answer)
-    cdef _resolve_add(self, AddCall call, bytes stream_id, bytes answer)
+    cdef _ask(self, AddCall call)
+    cdef Call _next_question(self)
+    cdef bint _waited_for(self, AddCall call)
+    cdef _confirmed(self, AddCall call)
+    cdef _store(self, AddCall call, bytes stream_id, bytes answer)
+    cdef _finish(self, AddCall call, bint confirmed)
+    cdef list _find_duplicates(self, AddCall call, bytes answer)
+    cdef _note_duplicate(self, JobBase job, bytes holder)
     cdef _done(self, Unit unit, bytes stream_id)
     cdef Verdict _refused(self, Call call, str code, str message)
     cdef Verdict _refuse(self, AddCall call, error)

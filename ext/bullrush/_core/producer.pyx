@@ -5,6 +5,11 @@ do. Ids come from blocks that this session reserved; they are given when a call 
 call was never applied is written anew with an id of the new session. Conditional calls (custom ids, scripts
 with an answer) travel alone: their answer stays with the session until the next call, so that it survives a
 lost reply.
+
+Behind a call of jobs that are to be durable leave *confirmations* on the same socket, in the same turn, so
+they cost no round trip: a command (WAIT, for example) whose reply says whether everything written before it
+is as safe as was asked. Until it says so the adds are not done. After a lost connection it is asked again on
+the new one, where it covers all that was written before the session was opened.
 """
 
 from collections import deque
@@ -22,7 +27,9 @@ from bullrush._core.job cimport JobBase, new_job
 from bullrush._core.session cimport Call, Session, SessionState, Verdict, need_list
 
 from bullrush._core.session import ReplyError
-from bullrush.errors import ConnectionLost, InvalidOptionType, PayloadTooLarge, QueueFull, ServerError
+from bullrush.errors import (
+    ConnectionLost, InvalidOption, InvalidOptionType, NotDurable, PayloadTooLarge, QueueFull, ServerError,
+)
 
 cdef enum:
     EARLY_JOBS = 256
@@ -38,8 +45,21 @@ cdef enum:
 cdef str ADD = "add"
 cdef str ADD_SPECIAL = "add_special"
 cdef str RESERVE = "reserve"
+cdef str CONFIRM = "confirm"
 
 MODE_LETTERS = {"simple": "s", "throttle": "t", "debounce": "d", "replace": "r", "keep-last": "k"}
+
+
+cdef class Confirmation:
+    """A command that tells whether what was written before it is as durable as somebody asked.
+
+    `frame` is sent as it is, `holds` judges its reply, `level` names it in errors.
+    """
+
+    def __init__(self, str level not None, bytes frame not None, holds):
+        self.level = level
+        self.frame = frame
+        self.holds = holds
 
 
 cdef class Unit:
@@ -51,6 +71,10 @@ cdef class Unit:
 
 cdef class AddCall(Call):
     """A call of units, or a reservation of ids."""
+
+
+cdef class ConfirmCall(Call):
+    """A question behind a call: is it durable? It changes nothing, so it has no number."""
 
 
 cdef class Producer(Session):
@@ -79,26 +103,30 @@ cdef class Producer(Session):
         self._next_id, self._last_id = 1, 0
         self.clock_offset = monotonic_ms_offset()
         self._space = deque()
+        self._questions = deque()
+        self._unconfirmed = []
         self.on_missing = None
 
     # What goes in.
 
-    def push(self, JobBase job not None, waiter, double deadline):
-        """Buffer one job; the waiter gets it back once it is stored."""
+    def push(self, JobBase job not None, waiter, double deadline, Confirmation confirmation=None):
+        """Buffer one job; the waiter gets it back once it is stored, and confirmed if need be."""
         cdef Unit unit = Unit()
         unit.single = job
+        unit.confirmation = confirmation
         unit.count = 1
         unit.bytes = PyBytes_GET_SIZE(job.record) + 64
         unit.conditional = job.conditional
         unit.special = job.place is not None or PyBytes_GET_SIZE(job.record) > LARGE
         self._push(unit, waiter, deadline)
 
-    def push_all(self, list jobs, waiter, double deadline):
+    def push_all(self, list jobs, waiter, double deadline, Confirmation confirmation=None):
         """Buffer a chunk that is stored or refused as a whole; at most 1,000 jobs.
 
         The waiter gets the list.
         """
         cdef Unit unit = Unit()
+        unit.confirmation = confirmation
         cdef JobBase job
         if len(jobs) > CALL_JOBS:
             raise ValueError(f"a chunk has at most {CALL_JOBS} jobs, this one has {len(jobs)}")
@@ -143,13 +171,13 @@ cdef class Producer(Session):
     @property
     def busy(self):
         """Say whether anything is pending, in flight or to be sent again."""
-        return (bool(self.pending or self.inflight or self.resend or self._unknown)
+        return (bool(self.pending or self.inflight or self.resend or self._unknown or self._unconfirmed)
                 or self._unwritten is not None)
 
     def waiters(self):
         """Return the futures of everything that is not settled."""
         cdef list found = [(<Unit>unit).waiter for unit in self.pending]
-        for source in (self.inflight, self._unknown, self.resend, self._stray()):
+        for source in (self.inflight, self._unknown, self.resend, self._unconfirmed, self._stray()):
             for entry in source:
                 if isinstance(entry, AddCall):
                     found += [(<Unit>unit).waiter for unit in (<AddCall>entry).units or ()]
@@ -179,6 +207,10 @@ cdef class Producer(Session):
                         stuck |= self._expire(unit, now, took_effect) and source is self.inflight
                 elif source is self.inflight and now - (<Call>entry).sent_at > 10.0:
                     stuck = True
+        for call in self._unconfirmed:
+            for unit in call.units:
+                if unit.confirmation is not None and unit.deadline <= now and not unit.waiter.done():
+                    unit.waiter.set_exception(not_durable(unit))
         while self.pending and (<Unit>self.pending[0]).deadline <= now:
             unit = self.pending.popleft()
             self.pending_jobs -= unit.count
@@ -205,7 +237,7 @@ cdef class Producer(Session):
     def fail_all(self, error):
         """Fail everything that waits: the queue is closed, or this process is a fork."""
         cdef Unit unit
-        for source in (self.inflight, self._unknown, self.resend, self._stray()):
+        for source in (self.inflight, self._unknown, self.resend, self._unconfirmed, self._stray()):
             for entry in source:
                 if isinstance(entry, AddCall):
                     for unit in (<AddCall>entry).units or ():
@@ -222,6 +254,8 @@ cdef class Producer(Session):
         self._unwritten = None
         self._unknown.clear()
         self._space.clear()
+        self._questions.clear()
+        self._unconfirmed.clear()
         self.pending_jobs = self.pending_bytes = 0
 
     # Ids.
@@ -287,12 +321,18 @@ cdef class Producer(Session):
 
     cdef Call _next_call(self, double now):
         cdef Unit unit
-        cdef AddCall call
+        cdef Call entry
         cdef int adds = 0
-        for call in self.inflight:
-            if call.conditional:
+        if self._questions:
+            entry = self._next_question()
+            if entry is not None:
+                return entry
+        for entry in self.inflight:
+            if entry.kind is CONFIRM:
+                continue
+            if (<AddCall>entry).conditional:
                 return None
-            adds += call.kind is not RESERVE
+            adds += entry.kind is not RESERVE
         if not self.pending:
             return None
         if 2 * self._left < self._block and not self._in_flight(RESERVE):
@@ -340,6 +380,8 @@ cdef class Producer(Session):
                     break
                 if unit.special:
                     call.kind = ADD_SPECIAL
+                if unit.confirmation is not None:
+                    call.durable = True
                 call.units.append(unit)
                 call.count += unit.count
                 size += unit.bytes
@@ -360,10 +402,18 @@ cdef class Producer(Session):
             self._space.popleft()
 
     cdef bytes _encode(self, Call call):
-        cdef AddCall add = <AddCall>call
+        cdef AddCall add
         cdef Unit unit
+        cdef bytes frame
+        if call.kind is CONFIRM:
+            return (<ConfirmCall>call).confirmation.frame
+        add = <AddCall>call
         if add.kind is ADD or add.kind is ADD_SPECIAL:
-            return self._encode_add(add)
+            frame = self._encode_add(add)
+            add.stored = False
+            if add.durable:
+                self._ask(add)
+            return frame
         if add.kind is RESERVE:
             return self._reserve.call(self.id, call.number, add.size, by_text=call.by_text)
         unit = <Unit>add.units[0]
@@ -443,8 +493,7 @@ cdef class Producer(Session):
             return
         need_list(reply, 3 if add.kind is ADD_SPECIAL else 2, "add")
         self.clock_offset = reply[0] - <long long>(now * 1000)
-        self._history.append((call.number, add.count))
-        self._resolve_add(add, reply[1], reply[2] if add.kind is ADD_SPECIAL else b"")
+        self._store(add, reply[1], reply[2] if add.kind is ADD_SPECIAL else b"")
 
     cdef _applied_unseen(self, Call call, object answer):
         """The reply was lost, the call was not: `open` says so, and brings the answer of a conditional one.
@@ -455,35 +504,135 @@ cdef class Producer(Session):
             self._done_script(<Unit>add.units[0], kept)
         elif add.kind is not RESERVE:
             # Number 0 of the new session: whoever knows this session has the call, which came before it.
-            self._history.append((0, add.count))
-            self._resolve_add(add, None, kept)
+            call.number = 0
+            if add.stored:
+                self._unconfirmed.append(add)
+            else:
+                self._store(add, None, kept)
+            if add.durable:
+                self._ask(add)
+
+    # Confirmations.
+
+    cdef _ask(self, AddCall call):
+        """Ask once for each confirmation that a unit of this call wants, behind it."""
+        cdef Unit unit
+        cdef ConfirmCall question
+        cdef list asked = []
+        for unit in call.units:
+            if unit.confirmation is not None and unit.confirmation not in asked:
+                asked.append(unit.confirmation)
+        call.unconfirmed = len(asked)
+        for confirmation in asked:
+            question = ConfirmCall()
+            question.kind = CONFIRM
+            question.unnumbered = True
+            question.of = call
+            question.confirmation = confirmation
+            self._questions.append(question)
+
+    cdef Call _next_question(self):
+        cdef ConfirmCall question
+        while self._questions:
+            question = self._questions.popleft()
+            if self._waited_for(question.of):
+                return question
+        return None
+
+    cdef bint _waited_for(self, AddCall call):
+        """Say whether anybody waits for this call; one that nobody waits for is forgotten."""
+        cdef Unit unit
+        for unit in call.units:
+            if not unit.waiter.done():
+                return True
+        if call in self._unconfirmed:
+            self._confirmed(call)
+        return False
+
+    cdef _answered(self, Call call, object reply, double now):
+        cdef ConfirmCall question = <ConfirmCall>call
+        cdef AddCall add = question.of
+        if add not in self._unconfirmed:
+            return  # refused, and asked for again when it is sent again; or nobody waits any more
+        if isinstance(reply, ReplyError) or not question.confirmation.holds(reply):
+            self._back_off(now)
+            self._questions.append(question)
+            return
+        add.unconfirmed -= 1
+        if add.unconfirmed == 0:
+            self._confirmed(add)
+
+    cdef _confirmed(self, AddCall call):
+        self._unconfirmed.remove(call)
+        self._finish(call, True)
+
+    cpdef lost(self):
+        """Say that the socket is gone: what is not confirmed may be missing on the next server."""
+        if self.state != SessionState.ENDED:
+            self._questions.clear()
+            self._unknown.extend(self._unconfirmed)
+            self._unconfirmed.clear()
+        Session.lost(self)
+
+    def forget(self):
+        """Become new: after a fork all of it belongs to the parent."""
+        self._questions.clear()
+        self._unconfirmed.clear()
+        Session.forget(self)
 
     cdef _done_script(self, Unit unit, object answer):
         if not unit.waiter.done():
             unit.waiter.set_result(answer)
 
-    cdef _resolve_add(self, AddCall call, bytes stream_id, bytes answer):
+    cdef _store(self, AddCall call, bytes stream_id, bytes answer):
+        """The call was applied: done for whoever wants no more than that."""
+        call.stream_id = stream_id
+        call.duplicates = self._find_duplicates(call, answer) if answer else None
+        self._finish(call, False)
+        if call.durable:
+            self._unconfirmed.append(call)
+            call.stored = True
+            self._waited_for(call)
+
+    cdef _finish(self, AddCall call, bint confirmed):
+        """Tell those who waited for a confirmation, or those who did not.
+
+        Until then a job is as it was sent: it may have to be sent again, to another server.
+        """
+        cdef Unit unit
+        cdef Py_ssize_t count = 0
+        if call.duplicates is not None:
+            for unit, job, holder in call.duplicates:
+                if (unit.confirmation is not None) == confirmed:
+                    self._note_duplicate(job, holder)
+        for unit in call.units:
+            if (unit.confirmation is not None) == confirmed:
+                count += unit.count
+                self._done(unit, call.stream_id)
+        self.acknowledged += count
+        self._history.append((call.number, count))
+
+    cdef list _find_duplicates(self, AddCall call, bytes answer):
+        """Which jobs were not stored: the answer has their positions among those that are not plain."""
         cdef Unit unit
         cdef JobBase job
-        cdef list others
-        self.acknowledged += call.count
-        if answer:
-            others = [job for unit in call.units for job in (unit.jobs or (unit.single,))
-                      if job.place is not None or PyBytes_GET_SIZE(job.record) > LARGE]
-            for position in answer.split():
-                self._note_duplicate(others, *position.split(b":", 1))
-        for unit in call.units:
-            self._done(unit, stream_id)
+        cdef list found = []
+        cdef Py_ssize_t at
+        cdef list others = [(unit, job) for unit in call.units for job in (unit.jobs or (unit.single,))
+                            if job.place is not None or PyBytes_GET_SIZE(job.record) > LARGE]
+        for entry in answer.split():
+            position, _, holder = entry.partition(b":")
+            at = int(position)
+            if not 0 <= at < len(others):
+                raise ConnectionError(
+                    f"the server's reply to add names job {at} of the {len(others)} that had a condition")
+            found.append((*others[at], holder))
+        return found
 
-    def _note_duplicate(self, list others, position, holder=None):
+    cdef _note_duplicate(self, JobBase job, bytes holder):
         """A job that was not stored stands for the one that is: of its id, or of its deduplication."""
-        cdef Py_ssize_t at = int(position)
-        if not 0 <= at < len(others):
-            raise ConnectionError(
-                f"the server's reply to add names job {at} of the {len(others)} that had a condition")
-        cdef JobBase job = others[at]
-        job.duplicate = "id" if holder is None else "deduplication"
-        if holder is not None:
+        job.duplicate = "deduplication" if holder else "id"
+        if holder:
             job.id = holder.decode()
 
     cdef _done(self, Unit unit, bytes stream_id):
@@ -525,8 +674,15 @@ cdef class Producer(Session):
         """Leave out units that were given up meanwhile."""
         cdef AddCall add = <AddCall>call
         cdef Unit unit
-        if add.kind is RESERVE:
+        if add.kind is RESERVE or add.kind is CONFIRM:
             return True
+        if add.stored and add.number == 0:
+            # Applied under a session before the last one, and this server does not know the last one: whether
+            # it has the call cannot be learned.
+            self._refuse(add, ConnectionLost(
+                "a server took over that does not know this connection, before jobs were confirmed: it may "
+                "have them or not; look for them, or use a job_id and add again", took_effect=None))
+            return False
         add.units = [unit for unit in add.units if not unit.waiter.done()]
         add.count = sum([unit.count for unit in add.units])
         return bool(add.units)
@@ -546,6 +702,14 @@ cdef class Producer(Session):
         error = open_error(code, message)
         self.end(error)
         self.fail_all(error)
+
+
+cdef object not_durable(Unit unit):
+    cdef list jobs = unit.jobs if unit.single is None else [unit.single]
+    return NotDurable(
+        f"stored, but not confirmed in time as durability={unit.confirmation.level}: {len(jobs)} jobs are in "
+        "the queue, and a server that fails now may lose them; do not add them again",
+        ids=[job.id for job in jobs])
 
 
 cdef class JobFactory:
@@ -634,6 +798,8 @@ cdef class JobFactory:
             raise InvalidOptionType(
                 f"jobs is {jobs!r} ({type(jobs).__name__}): give an iterable of (name, data) or JobSpec(...)")
         cdef object item
+        cdef object own
+        cdef object level = None if shared is None else shared.durability
         cdef Py_ssize_t parts
         for item in jobs:
             if type(item) is tuple:
@@ -643,16 +809,26 @@ cdef class JobFactory:
                     continue
                 if parts == 3 and isinstance(item[2], Mapping):
                     own = self._settings_of({**options, **item[2]})
+                    check_level(own, level, len(made))
                     made.append(self._make(item[0], item[1], own, now_ms))
                     continue
             elif hasattr(item, "options") and hasattr(item, "name"):
                 own = self._settings_of({**options, **item.options}) if item.options else shared
+                check_level(own, level, len(made))
                 made.append(self._make(item.name, item.data, own, now_ms))
                 continue
             raise InvalidOptionType(
                 f"job {len(made)} is a {type(item).__name__}: "
                 "give (name, data), (name, data, options) or JobSpec(...); nothing of this chunk was stored")
         return made
+
+
+cdef int check_level(object settings, object level, Py_ssize_t index) except -1:
+    if settings is not None and settings.durability != level:
+        raise InvalidOption(
+            f"job {index} has a durability of its own, {settings.durability!r}: it holds for a whole call; "
+            "give it to the call or to the queue's defaults; nothing of this chunk was stored")
+    return 0
 
 
 cdef long long monotonic_ns() noexcept nogil:

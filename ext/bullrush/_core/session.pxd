@@ -18,8 +18,9 @@ cdef list need_list(object part, Py_ssize_t least, str what)
 
 
 cdef class Call:
-    """One numbered call in flight."""
+    """One call in flight, numbered unless it changes nothing."""
     cdef readonly long long number
+    cdef bint unnumbered
     cdef readonly str kind
     cdef bint by_text
     cdef readonly int tries
@@ -63,11 +64,13 @@ cdef class Session:
     cdef _receive_open(self, object reply, double now)
     cdef _receive_error(self, Call call, object reply, double now)
     cdef _later(self, str code, str message, double now)
+    cdef _back_off(self, double now)
     cdef _reopen(self, Call call)
     cpdef lost(self)
     cdef _lost_after_failover(self, long long known)
     cdef tuple _open_arguments(self)
     cdef _opened(self, list reply)
+    cdef _answered(self, Call call, object reply, double now)
     cdef bytes _encode(self, Call call)
     cdef Call _next_call(self, double now)
     cdef _applied(self, Call call, object reply, double now)

@@ -53,7 +53,7 @@ cdef list need_list(object part, Py_ssize_t least, str what):
 
 
 cdef class Call:
-    """One numbered call in flight."""
+    """One call in flight, numbered unless it changes nothing."""
 
     def __cinit__(self):
         self.number = 0
@@ -127,9 +127,12 @@ cdef class Session:
         cdef bytes frame
         self._unwritten = call
         self.inflight.append(call)
+        call.sent_at = now
+        if call.unnumbered:
+            self._unwritten = None
+            return self._encode(call)
         self.sent += 1
         call.number = self.sent
-        call.sent_at = now
         call.tries += 1
         call.by_text = call.kind in self._unloaded
         frame = self._encode(call)
@@ -183,7 +186,9 @@ cdef class Session:
             return
         # It stays in flight until its reply is worked in: if that fails half-way (no memory), it is a call of
         # unknown fate like any other, and `open` tells.
-        if isinstance(reply, ReplyError):
+        if call.unnumbered:
+            self._answered(call, reply, now)
+        elif isinstance(reply, ReplyError):
             self._receive_error(call, reply, now)
         else:
             self._applied(call, reply, now)
@@ -259,12 +264,16 @@ cdef class Session:
         self.resend.append(call)
 
     cdef _later(self, str code, str message, double now):
-        """Pause, from 50 ms doubling to a second; the owner looks for another server where that may help."""
+        """Pause; the owner looks for another server where that may help."""
         self.refusal = message
-        self._pause = min(MAX_PAUSE, self._pause * 2 or 0.05)
-        self._not_before = now + self._pause
+        self._back_off(now)
         if code in ELSEWHERE:
             self.want_reconnect = True
+
+    cdef _back_off(self, double now):
+        """Send nothing for a while: 50 ms, doubling to a second until a call is applied."""
+        self._pause = min(MAX_PAUSE, self._pause * 2 or 0.05)
+        self._not_before = now + self._pause
 
     cdef _reopen(self, Call call):
         """The server does not know this session (obliterate, flush, a failover behind a proxy): open anew.
@@ -290,7 +299,8 @@ cdef class Session:
             self.id = self.previous
         else:
             for call in self.inflight:
-                self._unknown.append(call)
+                if not call.unnumbered:
+                    self._unknown.append(call)
         self.inflight.clear()
         self.state = SessionState.CLOSED
         # A pause that the server asked for goes on: a demoted one lets everybody in and refuses them again.
@@ -327,6 +337,9 @@ cdef class Session:
 
     cdef _opened(self, list reply):
         pass
+
+    cdef _answered(self, Call call, object reply, double now):
+        """Take the reply, a value or a ReplyError, to a call without a number."""
 
     cdef bytes _encode(self, Call call):
         raise NotImplementedError

@@ -14,6 +14,17 @@ from bullrush.options import JobLike, JobSettings
 # A future, asyncio's or concurrent's, or what blocking callers wait for: done, set_result, set_exception.
 _Waiter: TypeAlias = object
 
+class Confirmation:
+    """A command that tells whether what was written before it is as durable as somebody asked."""
+
+    level: str
+    frame: bytes
+
+    def __init__(self, level: str, frame: bytes, holds: Callable[[object], bool]) -> None: ...
+    @property
+    def holds(self) -> Callable[[object], bool]:
+        """Judges the reply to `frame`."""
+
 class Producer(Session):
     """The adding side of one queue on one socket, without I/O."""
 
@@ -60,10 +71,25 @@ class Producer(Session):
     def busy(self) -> bool:
         """Whether anything is pending, in flight or to be sent again."""
 
-    def push(self, job: JobBase[Any, Any], waiter: _Waiter, deadline: float) -> None:
-        """Buffer one job; the waiter gets it once it is stored. Raises the error that ended the session."""
+    def push(
+        self,
+        job: JobBase[Any, Any],
+        waiter: _Waiter,
+        deadline: float,
+        confirmation: Confirmation | None = None,
+    ) -> None:
+        """Buffer one job; the waiter gets it once it is stored, and confirmed where that is asked.
 
-    def push_all(self, jobs: list[JobBase[Any, Any]], waiter: _Waiter, deadline: float) -> None:
+        Raises the error that ended the session.
+        """
+
+    def push_all(
+        self,
+        jobs: list[JobBase[Any, Any]],
+        waiter: _Waiter,
+        deadline: float,
+        confirmation: Confirmation | None = None,
+    ) -> None:
         """Buffer a chunk of at most 1,000 jobs, stored or refused as a whole; the waiter gets the list."""
 
     def push_script(

@@ -6,17 +6,19 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from bullrush._core.producer import Producer
+from bullrush._core.producer import Confirmation, Producer
 from bullrush._core.session import ReplyError
-from bullrush.errors import ConnectionLost
+from bullrush.errors import ConnectionLost, NotDurable
+from bullrush.operations.durability import confirmation_of
 from bullrush.operations.requests import Numbered, Operation, Read, Request, Run, script_frame
 
 if TYPE_CHECKING:
     from bullrush._core.job import JobBase
     from bullrush.connection.link import Link
     from bullrush.keys import Keys
+    from bullrush.options import Replicas
 
 ResultT = TypeVar("ResultT")
 
@@ -74,6 +76,7 @@ class AsyncPort(AsyncReader):
         self.timeout = timeout
         self.producer = make_producer(keys, codec_name)
         self.producer.on_missing = self._report_missing
+        self._confirmations = Confirmations(self.producer)
         link.attach(self.producer, self)
 
     def _report_missing(self, jobs: int) -> None:
@@ -85,19 +88,42 @@ class AsyncPort(AsyncReader):
 
     # Adding.
 
-    def add(self, job: JobBase) -> Awaitable[JobBase]:
+    def add(self, job: JobBase, confirmation: Confirmation | None = None) -> Awaitable[JobBase]:
         """Store one job; the result is the job with its id, once the server has it."""
         if self.producer.full:
-            return self._add_later(job)
-        return cast("Awaitable[JobBase]", self.push(job))
+            return self._add_later(job, confirmation)
+        return cast("Awaitable[JobBase]", self.push(job, confirmation))
 
-    async def _add_later(self, job: JobBase) -> JobBase:
+    async def _add_later(self, job: JobBase, confirmation: Confirmation | None) -> JobBase:
         await self._wait_for_space()
-        return cast("JobBase", await self.push(job))
+        return cast("JobBase", await self.push(job, confirmation))
 
-    def window(self, on_stored: Callable[[list[Any]], object]) -> Window:
+    async def confirmation(self, durability: Literal["fsync"] | Replicas | None) -> Confirmation | None:
+        """Return what confirms this durability on the server that answers now.
+
+        Raises UnsupportedServer where the server cannot keep it.
+        """
+        if durability is None:
+            return None
+        known = self._confirmations.known(durability)
+        return known or self._confirmations.keep(
+            durability, await self.run(confirmation_of(durability, self.keys))
+        )
+
+    def known_confirmation(self, durability: Literal["fsync"] | Replicas) -> Confirmation | None:
+        """Return the same if it is known already; else `prepare` finds it."""
+        return self._confirmations.known(durability)
+
+    async def prepare(self) -> None:
+        """Find the confirmations that were asked for and were not known."""
+        for durability in self._confirmations.take_asked():
+            await self.confirmation(durability)
+
+    def window(
+        self, on_stored: Callable[[list[Any]], object], confirmation: Confirmation | None = None
+    ) -> Window:
         """Send chunks, a few in flight at a time."""
-        return Window(self, on_stored)
+        return Window(self, on_stored, confirmation)
 
     async def wait_all(self, waiters: list[asyncio.Future[object]]) -> None:
         """Wait for all of them, then raise the first error."""
@@ -109,19 +135,19 @@ class AsyncPort(AsyncReader):
         """Wait without a condition: a question that only the server can answer is asked again."""
         await asyncio.sleep(seconds)
 
-    def send_all(self, jobs: list[JobBase]) -> asyncio.Future[object]:
+    def send_all(self, jobs: list[JobBase], confirmation: Confirmation | None) -> asyncio.Future[object]:
         """Buffer a chunk and return the future of its storing."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[object] = loop.create_future()
-        self.producer.push_all(jobs, waiter, loop.time() + self.timeout)
+        self.producer.push_all(jobs, waiter, loop.time() + self.timeout, confirmation)
         self.link.pump(self.producer)
         return waiter
 
-    def push(self, job: JobBase) -> asyncio.Future[object]:
+    def push(self, job: JobBase, confirmation: Confirmation | None = None) -> asyncio.Future[object]:
         """Buffer one job and return the future of its storing."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[object] = loop.create_future()
-        self.producer.push(job, waiter, loop.time() + self.timeout)
+        self.producer.push(job, waiter, loop.time() + self.timeout, confirmation)
         self.link.pump(self.producer)
         return waiter
 
@@ -183,14 +209,50 @@ class AsyncPort(AsyncReader):
         self.link.detach(self.producer)
 
 
+class Confirmations:
+    """What confirms the durabilities that were asked for, as long as the same connection lives.
+
+    The next one may lead to another server.
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._session = b""
+        self._known: dict[object, Confirmation] = {}
+        self._asked: list[Literal["fsync"] | Replicas] = []
+
+    def known(self, durability: Literal["fsync"] | Replicas) -> Confirmation | None:
+        """Return it if the connection is still the one on which it was found; else remember the question."""
+        if self._session != self._producer.id:
+            self._known.clear()
+        found = self._known.get(durability)
+        if found is None and durability not in self._asked:
+            self._asked.append(durability)
+        return found
+
+    def keep(self, durability: Literal["fsync"] | Replicas, found: Confirmation) -> Confirmation:
+        """Remember it for this connection."""
+        self._session = self._producer.id
+        self._known[durability] = found
+        return found
+
+    def take_asked(self) -> list[Literal["fsync"] | Replicas]:
+        """Return the questions, and forget them."""
+        asked, self._asked = self._asked, []
+        return asked
+
+
 class Window:
     """Chunks in flight: so many that the server never waits for the next, so few that memory stays flat."""
 
     FLIGHTS = 3
 
-    def __init__(self, port: AsyncPort, on_stored: Callable[[list[Any]], object]) -> None:
+    def __init__(
+        self, port: AsyncPort, on_stored: Callable[[list[Any]], object], confirmation: Confirmation | None
+    ) -> None:
         self._port = port
         self._on_stored = on_stored
+        self._confirmation = confirmation
         self._flights: deque[asyncio.Future[object]] = deque()
 
     async def send(self, jobs: list[JobBase]) -> None:
@@ -199,7 +261,7 @@ class Window:
             await self._settle_first()
         if self._port.producer.full:
             await self._port._wait_for_space()
-        self._flights.append(self._port.send_all(jobs))
+        self._flights.append(self._port.send_all(jobs, self._confirmation))
 
     async def _settle_first(self) -> None:
         first = self._flights[0]
@@ -212,12 +274,17 @@ class Window:
         while self._flights:
             await self._settle_first()
 
-    async def settle(self) -> None:
-        """After an error: learn the fate of every chunk in flight, so that the count is exact."""
+    async def settle(self, error: BaseException) -> None:
+        """After an error: learn the fate of every chunk in flight, so that what it tells is exact."""
         flights, self._flights = list(self._flights), deque()
+        unconfirmed: list[str] = []
         for outcome in await asyncio.gather(*flights, return_exceptions=True):
             if isinstance(outcome, list):
                 self._on_stored(cast("list[JobBase]", outcome))
+            elif isinstance(outcome, NotDurable):
+                unconfirmed += outcome.ids
+        if isinstance(error, NotDurable):
+            error.ids = unconfirmed
 
 
 def _touch(keys: Keys) -> Operation[None]:

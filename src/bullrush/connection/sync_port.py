@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from bullrush._core.session import ReplyError
-from bullrush.connection.port import make_producer
+from bullrush.connection.port import Confirmations, make_producer
 from bullrush.connection.waiter import Waiter
-from bullrush.errors import BullrushError, ConnectionLost
+from bullrush.errors import BullrushError, ConnectionLost, NotDurable
+from bullrush.operations.durability import confirmation_of
 from bullrush.operations.requests import Numbered, Operation, Read, Request, Run, script_frame
 
 if TYPE_CHECKING:
     from bullrush._core.job import JobBase
+    from bullrush._core.producer import Confirmation
     from bullrush.connection.sync_link import SyncLink
     from bullrush.keys import Keys
+    from bullrush.options import Replicas
 
 ResultT = TypeVar("ResultT")
 
@@ -30,25 +32,38 @@ class SyncPort:
         self.keys = keys
         self.timeout = timeout
         self.producer = make_producer(keys, codec_name)
+        self._confirmations = Confirmations(self.producer)
 
     # Adding.
 
-    def add(self, job: JobBase) -> JobBase:
+    def add(self, job: JobBase, confirmation: Confirmation | None = None) -> JobBase:
         """Store one job and return it with its id, once the server has it."""
         if self.producer.full:
             self.wait_for_space()
         waiter, deadline = self._begin()
-        self.producer.push(job, waiter, deadline)
+        self.producer.push(job, waiter, deadline, confirmation)
         return cast("JobBase", self.link.wait(waiter, deadline))
 
-    def window(self, on_stored: Callable[[list[Any]], object]) -> Window:
-        """Send chunks, a few in flight at a time."""
-        return Window(self, on_stored)
+    def confirmation(self, durability: Literal["fsync"] | Replicas | None) -> Confirmation | None:
+        """Return what confirms this durability on the server that answers now.
 
-    def send_all(self, jobs: list[JobBase]) -> Waiter:
+        Raises UnsupportedServer where the server cannot keep it.
+        """
+        if durability is None:
+            return None
+        known = self._confirmations.known(durability)
+        return known or self._confirmations.keep(durability, self.run(confirmation_of(durability, self.keys)))
+
+    def window(
+        self, on_stored: Callable[[list[Any]], object], confirmation: Confirmation | None = None
+    ) -> Window:
+        """Send chunks, a few in flight at a time."""
+        return Window(self, on_stored, confirmation)
+
+    def send_all(self, jobs: list[JobBase], confirmation: Confirmation | None) -> Waiter:
         """Send a chunk, without waiting for the reply to it."""
         waiter, deadline = self._begin()
-        self.producer.push_all(jobs, waiter, deadline)
+        self.producer.push_all(jobs, waiter, deadline, confirmation)
         self.link.drive(lambda: waiter.done() or not self.producer.pending, deadline)
         return waiter
 
@@ -144,9 +159,12 @@ class Window:
 
     FLIGHTS = 3
 
-    def __init__(self, port: SyncPort, on_stored: Callable[[list[Any]], object]) -> None:
+    def __init__(
+        self, port: SyncPort, on_stored: Callable[[list[Any]], object], confirmation: Confirmation | None
+    ) -> None:
         self._port = port
         self._on_stored = on_stored
+        self._confirmation = confirmation
         self._flights: deque[tuple[Waiter, float]] = deque()
 
     def send(self, jobs: list[JobBase]) -> None:
@@ -156,7 +174,7 @@ class Window:
         if self._port.producer.full:
             self._port.wait_for_space()
         deadline = monotonic() + self._port.timeout
-        self._flights.append((self._port.send_all(jobs), deadline))
+        self._flights.append((self._port.send_all(jobs, self._confirmation), deadline))
 
     def _settle_first(self) -> None:
         waiter, deadline = self._flights[0]
@@ -169,12 +187,19 @@ class Window:
         while self._flights:
             self._settle_first()
 
-    def settle(self) -> None:
-        """After an error: learn the fate of every chunk in flight, so that the count is exact."""
+    def settle(self, error: BaseException) -> None:
+        """After an error: learn the fate of every chunk in flight, so that what it tells is exact."""
+        unconfirmed: list[str] = []
         while self._flights:
             waiter, deadline = self._flights.popleft()
-            with suppress(BullrushError):
+            try:
                 self._on_stored(cast("list[JobBase]", self._port.link.wait(waiter, deadline)))
+            except NotDurable as other:
+                unconfirmed += other.ids
+            except BullrushError:
+                continue
+        if isinstance(error, NotDurable):
+            error.ids = unconfirmed
 
 
 def _touch(keys: Keys) -> Operation[None]:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, cast
 
 from bullrush._core.session import ReplyError
 from bullrush.keys import Keys
-from bullrush.operations.durability import WaitAof, probe_waitaof
+from bullrush.operations.waitaof import WaitAof, probe_waitaof
 from bullrush.operations.holes import holes_of, version_of
 from bullrush.operations.permissions import BY_TOOLS, NEEDED, denied
 from bullrush.operations.requests import Argument, Operation, read

@@ -23,6 +23,7 @@ from bullrush.options.types import (
     STATES,
     BackoffFunction,
     CallNext,
+    Durability,
     EventsMode,
     Executor,
     HasRef,
@@ -35,7 +36,7 @@ from bullrush.options.types import (
     UnknownName,
     WorkerOptions,
 )
-from bullrush.options.values import Batch, Deduplication, JobRef, Keep, RateLimit, Recycle
+from bullrush.options.values import Batch, Deduplication, JobRef, Keep, RateLimit, Recycle, Replicas
 from bullrush.options.workers import (
     DEFAULT_WORKER_SETTINGS,
     NOT_YET_AVAILABLE_WORKER,
@@ -57,6 +58,7 @@ __all__ = [
     "Batch",
     "CallNext",
     "Deduplication",
+    "Durability",
     "Duration",
     "EventsMode",
     "Executor",
@@ -72,6 +74,7 @@ __all__ = [
     "OnChildFailure",
     "RateLimit",
     "Recycle",
+    "Replicas",
     "State",
     "TemplateOptions",
     "Time",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, TypeAlias, cast, get_args
+from typing import Final, Literal, TypeAlias, cast, get_args
 
 from bullrush.errors import InvalidOption, InvalidOptionType
 from bullrush.options.backoff import DEFAULT_BACKOFF, Backoff
@@ -14,7 +14,7 @@ from bullrush.options.durations import duration_ms, time_ms
 from bullrush.options.foreign import JOB_HINTS, unknown_option
 from bullrush.options.texts import check_bool, check_choice, check_int, check_job_id, check_text
 from bullrush.options.types import OnChildFailure
-from bullrush.options.values import Deduplication, JobRef, Keep
+from bullrush.options.values import Deduplication, JobRef, Keep, Replicas
 from bullrush.options.wire import pack_options, unpack_options
 
 MAX_PRIORITY: Final = 2_097_151
@@ -57,6 +57,7 @@ class JobSettings:
     keep_logs: int | None = None
     stack_trace_limit: int | None = None
     size_limit: int | None = None
+    durability: Literal["fsync"] | Replicas | None = None
     weak: tuple[str, ...] = ()
     wire: bytes | None = None
 
@@ -92,6 +93,19 @@ def _attempts(value: object, what: str) -> int:
 
 def _size_limit(value: object, what: str) -> int:
     return check_int(value, what, 1, MAX_SIZE_LIMIT)
+
+
+def _durability(value: object, what: str) -> Literal["fsync"] | Replicas | None:
+    """None is memory: what the server does by itself."""
+    if isinstance(value, Replicas):
+        return value
+    if value is not None and not isinstance(value, str):
+        raise InvalidOptionType(
+            f"{what} is {value!r} ({type(value).__name__}); it must be 'memory', 'fsync', "
+            "'replica' or Replicas(n)"
+        )
+    level = check_choice(value, what, ("memory", "fsync", "replica"))
+    return "fsync" if level == "fsync" else Replicas() if level == "replica" else None
 
 
 def _deduplication(value: object, what: str) -> Deduplication:
@@ -131,8 +145,9 @@ CHECKS: Final[dict[str, Check]] = {
     "keep_logs": _count,
     "stack_trace_limit": _count,
     "size_limit": _size_limit,
+    "durability": _durability,
 }
-TEMPLATE_REFUSES: Final = frozenset({"job_id", "delay", "run_at", "deduplication", "parent"})
+TEMPLATE_REFUSES: Final = frozenset({"job_id", "delay", "run_at", "deduplication", "parent", "durability"})
 
 _remembered: dict[tuple[object, ...], JobSettings] = {}
 

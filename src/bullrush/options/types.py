@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, TypedDict
 
 from bullrush.options.backoff import Backoff
 from bullrush.options.durations import Duration
-from bullrush.options.values import Deduplication, JobRef, Keep, RateLimit, Recycle
+from bullrush.options.values import Deduplication, JobRef, Keep, RateLimit, Recycle, Replicas
 
 if TYPE_CHECKING:
     from typing import Any
@@ -43,6 +43,9 @@ class HasRef(Protocol):
         ...
 
 
+Durability: TypeAlias = Literal["memory", "fsync", "replica"] | Replicas
+
+
 class TemplateOptions(TypedDict, total=False):
     """The options of the jobs that a scheduler makes: those of a job that can hold for many."""
 
@@ -69,6 +72,7 @@ class JobOptions(TemplateOptions, total=False):
     delay: Duration
     run_at: datetime | int
     deduplication: Deduplication
+    durability: Durability
     parent: JobRef | HasRef
 
 

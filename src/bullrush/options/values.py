@@ -35,6 +35,19 @@ class Keep:
         return f"Keep(count={self.count!r}, age={age!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """A durability: so many replicas must have a job before its add is done.
+
+    Raises InvalidOption or InvalidOptionType.
+    """
+
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        check_int(self.count, "count of Replicas", 1, 100)
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class RateLimit:
     """At most ``max`` jobs in any ``duration`` (ms once read back), counted over all workers.

@@ -57,6 +57,7 @@ from bullrush.queue import CHUNK_BYTES, MAX_EVENT, ReturnT
 from bullrush.sync.job import Job
 
 if TYPE_CHECKING:
+    from bullrush._core.producer import Confirmation
     from bullrush.app import Connection
     from bullrush.codec import Codec
     from bullrush.events.blocking import SyncQueueEvents, SyncResults
@@ -155,6 +156,10 @@ class Queue(Generic[DataT, ResultT]):
             return self._default
         return job_settings(merge_options(self.defaults, options), weak_options(self.defaults, options))
 
+    def _confirmation(self, options: Mapping[str, object]) -> Confirmation | None:
+        settings = self._settings(options)
+        return None if settings is None else self._port.confirmation(settings.durability)
+
     def _now(self) -> int:
         return self._port.producer.clock_offset + time.monotonic_ns() // 1_000_000
 
@@ -163,15 +168,19 @@ class Queue(Generic[DataT, ResultT]):
 
         Adds that run at the same time share calls. Raises InvalidOption, CodecError or PayloadTooLarge before
         anything is sent; QueueFull when the server has no memory (nothing was stored); ConnectionLost after
-        `request_timeout`, whose `took_effect` says whether the job may have been stored. Interrupting it does
-        not take the job back.
+        `request_timeout`, whose `took_effect` says whether the job may have been stored. With a `durability`,
+        UnsupportedServer where the server cannot keep it (nothing was stored), and NotDurable when the job is
+        stored and that was not confirmed in time. Interrupting it does not take the job back.
         """
         port = self._port
         settings = self._settings(options) if options else self._default
         job = self._factory.make(
             name, data, settings, port.producer.clock_offset + time.monotonic_ns() // 1_000_000
         )
-        port.add(job)
+        if settings is None or settings.durability is None:
+            port.add(job)
+        else:
+            port.add(job, port.confirmation(settings.durability))
         if job.duplicate:
             self._load_stored(job)
         return cast("Job[DataT, ResultT]", job)
@@ -183,17 +192,17 @@ class Queue(Generic[DataT, ResultT]):
 
         All or nothing per 1,000 jobs or 8 MB. `options` hold for every job, those of a job win. Everything is
         checked before anything is sent. Raises AddInterrupted, whose `added` and `ids` are exact, when it
-        ends early.
+        ends early; where the cause is NotDurable, its `ids` are stored as well, only not confirmed.
         """
         made = self._factory.make_all(jobs, options, self._now())
         stored: list[Job[DataT, ResultT]] = []
-        window = self._port.window(stored.extend)
+        window = self._port.window(stored.extend, self._confirmation(options))
         try:
             for chunk in _chunks(made):
                 window.send(chunk)
             window.finish()
         except BaseException as error:
-            window.settle()
+            window.settle(error)
             if not stored:
                 raise
             raise AddInterrupted(len(stored), [job.id for job in stored]) from error
@@ -220,13 +229,13 @@ class Queue(Generic[DataT, ResultT]):
         check_int(chunk_size, "chunk_size", 1, 1000)
         if max_waiting is not None:
             check_int(max_waiting, "max_waiting", 0)
-        self._settings(options)
+        confirmation = self._confirmation(options)
         if not hasattr(jobs, "__aiter__") and not hasattr(jobs, "__iter__"):
             raise InvalidOptionType(
                 f"jobs is a {type(jobs).__name__}: give an iterable of (name, data) or JobSpec(...)"
             )
         counter = _Counter(on_progress)
-        window = self._port.window(counter.stored)
+        window = self._port.window(counter.stored, confirmation)
         try:
             for chunk in _batches(jobs, chunk_size):
                 made = self._factory.make_all(chunk, options, self._now())
@@ -236,7 +245,7 @@ class Queue(Generic[DataT, ResultT]):
                     window.send(part)
             window.finish()
         except BaseException as error:
-            window.settle()
+            window.settle(error)
             raise AddInterrupted(counter.total, []) from error
         return counter.total
 
