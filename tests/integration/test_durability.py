@@ -166,7 +166,7 @@ async def test_waitaof_confirms_an_add(private_server: PrivateServer) -> None:
         job = await port.add(queue._factory.make("work", 1, None, 1), waiting)
         assert await queue.get_state(job.id) == "waiting"
         with server.client() as client:
-            assert client.info("commandstats")["cmdstat_waitaof"]["calls"] == 1
+            assert client.info("commandstats")["cmdstat_waitaof"]["calls"] >= 1
         never = Confirmation("'fsync'", encode_command("WAITAOF", 1, 1, 200), lambda reply: reply == [1, 1])
         with pytest.raises(NotDurable):
             await port.add(queue._factory.make("work", 2, None, 1), never)

@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias, cast
 
 from bullrush._core.session import ReplyError
 from bullrush.keys import Keys
-from bullrush.operations.waitaof import WaitAof, probe_waitaof
 from bullrush.operations.holes import holes_of, version_of
 from bullrush.operations.permissions import BY_TOOLS, NEEDED, denied
 from bullrush.operations.requests import Argument, Operation, read
+from bullrush.operations.waitaof import WaitAof, probe_waitaof
 
 Level: TypeAlias = Literal["ok", "warn", "bad"]
 OLDEST = (7, 0)

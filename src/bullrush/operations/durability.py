@@ -1,7 +1,7 @@
 """What a durability means on the server that answers: refused where it cannot be kept, else how to confirm.
 
 `fsync`, with appendfsync always: the server writes to disk before it answers. Each call asks whether that is
-still so. With appendfsync everysec: WAITAOF, which comes with the next sync, where the server's WAITAOF can be
+still so. With appendfsync everysec: WAITAOF, which comes with the next sync, where its answer can be
 believed (some answer before the sync).
 `Replicas(n)`: WAIT, which counts the replicas that have received everything written before it.
 """
