@@ -138,7 +138,7 @@ def test_of_two_calls_in_flight_the_first_alone_may_have_been_applied() -> None:
     producer, first, second = two_in_flight()
     producer.lost()
     poll(producer)
-    producer.receive(open_reply(known=1), 0.0)
+    producer.receive(open_reply(known=1, last_id=4096), 0.0)
     assert (first.done(), second.done()) == (True, False)
     assert [(sent.script, sent.number) for sent in poll(producer)] == [("add", 1)]
 
