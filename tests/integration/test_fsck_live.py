@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Iterator
+from typing import cast
 
 import pytest
+import redis
 
 from bullrush import Deduplication, Job, JobNotFound, JobNotInState, JobOptions, Queue, RetryLater
 from bullrush.sync import Queue as SyncQueue
+from tests.waiting import wait_until_async
 
 ROUNDS = 10
 
@@ -75,6 +78,36 @@ async def test_a_busy_queue_gives_no_false_alarm(busy_queue: Queue) -> None:
         assert not report.problems, report
         seen += report.checked.get("jobs", 0)
     assert seen > 1000
+
+
+async def test_a_busy_queue_is_repaired_at_work(queue: Queue, redis_client: redis.Redis) -> None:
+    """Jobs that are torn out of the line, again and again, come back while others run; each of them runs, and once."""
+    ran: list[str] = []
+
+    async def work(job: Job) -> None:
+        ran.append(job.id)
+
+    added: list[str] = []
+    torn = 0
+
+    async def all_ran() -> bool:
+        return len(ran) == len(added)
+
+    for _ in range(4):
+        await queue.pause()
+        added += [job.id for job in await queue.add_bulk([("a", n) for n in range(500)])]
+        taken = redis_client.lpop(queue.keys["waiting"].decode(), 20)
+        torn += len(cast("list[bytes]", taken))
+        async with queue.process(work, concurrency=20) as worker:
+            await queue.resume()
+            report = await queue.fsck(repair=True)
+            assert report.ok and {problem.kind for problem in report.problems} == {"lost"}, report
+            torn -= report.repaired
+            await wait_until_async(all_ran)
+            await worker.wait_idle()
+    assert torn == 0
+    assert sorted(ran) == sorted(added)
+    assert not (await queue.fsck()).problems
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from bullrush.operations.fsck_requests import Examined, parts, with_held
+from bullrush.operations.fsck_requests import Examined, parts, searches, with_held
 from bullrush.operations.requests import Numbered, Operation, read, script_frame
 
 # In this order: what is out of line leaves first, and numbers are set right at the end.
@@ -13,7 +13,6 @@ ORDER = (
     *("orphan", "logged", "follower", "key", "expiry", "dedup", "worker", "lease", "deadline", "special"),
     *("events", "window", "ids", "count"),
 )
-BATCH = 20
 
 
 def mend(found: Examined) -> Operation[int]:
@@ -30,7 +29,8 @@ def mend(found: Examined) -> Operation[int]:
         yield Numbered(script_frame("reserve", found.keys), (0,))
         changes += 1
     for kind in ORDER:
-        for some in parts(about.get(kind, []), BATCH):
+        size = (yield from searches(found)) if kind in about else 1
+        for some in parts(about.get(kind, []), size):
             changed = yield from _mend(found, kind, list(some))
             changes += changed
             while kind == "held" and changed:

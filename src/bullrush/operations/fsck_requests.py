@@ -120,13 +120,18 @@ def with_held(found: Examined, name: str, arguments: tuple[Argument, ...]) -> Op
     )
 
 
+def searches(found: Examined) -> Operation[int]:
+    """Say how many ids one call may look for in the lists, without stopping the server."""
+    replies = cast("list[int]", (yield read(("LLEN", found.keys["waiting"]))))
+    return max(1, min(20, 20_000 // max(1, replies[0])))
+
+
 def inspect(found: Examined, ids: Sequence[bytes]) -> Operation[dict[bytes, Verdict]]:
     """Ask where jobs stand; a call takes so few that it doesn't stop the server."""
     verdicts: dict[bytes, Verdict] = {}
     rest = list(ids)
     while rest:
-        replies = cast("list[int]", (yield read(("LLEN", found.keys["waiting"]))))
-        some = rest[: max(1, min(20, 20_000 // max(1, replies[0])))]
+        some = rest[: (yield from searches(found))]
         rest = rest[len(some) :]
         told = cast("list[bytes]", (yield from with_held(found, "inspect", tuple(some))))
         for id, text in zip(some, told, strict=True):
