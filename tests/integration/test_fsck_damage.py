@@ -99,6 +99,8 @@ DAMAGES: dict[str, tuple[str, Breaking]] = {
     "a job kept behind nobody": ("follower", lambda d: d.command("HSET", d.key("dedup"), "nx", _kept("kept-1"))),
     "a key that is none": ("dedup", lambda d: d.command("HSET", d.key("dedup"), "kx", "?")),
     "a kept job that is none": ("dedup", lambda d: d.command("HSET", d.key("dedup"), "nx", b"\xc1")),
+    "a session that is none": ("session", lambda d: d.command("HSET", d.key("sessions"), "s", "x")),
+    "an answer that is none": ("session", lambda d: d.command("HSET", d.key("sessions"), "s:a", "x")),
     "held by nobody": ("held", lambda d: (d.command("ZREM", d.key("workers"), "77"), d.command("HDEL", d.key("hosts"), "77"))),
     "a wrong count": ("count", lambda d: d.command("HSET", d.key("meta"), "held", 3)),
     "a worker without a host": ("worker", lambda d: d.command("HDEL", d.key("hosts"), "77")),

@@ -2,7 +2,7 @@
 -- Mend what an examination found, each thing looked at once more before it is changed. No job is deleted: one without a place goes
 -- back in line, or to where its outcome says that it has been.
 --
--- KEYS   meta ids workers hosts jobs plans attempts waiting suspects prioritized delayed completed failed outcomes events wake removed progress logs logged dedup expiries limiter held*
+-- KEYS   meta ids workers hosts jobs plans attempts waiting suspects prioritized delayed completed failed outcomes events wake removed progress logs logged dedup expiries limiter sessions held*
 -- ARGV   kind, then what it is about: ids, names, numbers
 -- RETURN how many of them were changed, or an error: RETRY, CALL
 local meta, now  -- what the functions below look at
@@ -13,7 +13,7 @@ local meta, now  -- what the functions below look at
 -- include "store"
 -- include "ghosts"
 -- include "wake"
-local HELD_FROM = 24
+local HELD_FROM = 25
 local missing = undeclared(HELD_FROM)
 if missing then return redis.error_reply("RETRY worker " .. missing .. " came") end
 meta = redis.call("HMGET", meta_key, "layout", "paused", "events", "listen", "number", "bytes", "held", "sequence", "timer", "special")
@@ -264,6 +264,10 @@ local MEND = {
     local kept = string.byte(field) == 110 and good and type(job) == "string" and type(record) == "string" and type(place) == "string"
     if kept or (string.byte(field) == 107 and string.find(value, "^%S+ %d+$")) then return 0 end
     return redis.call("HDEL", dedup_key, field)
+  end,
+  session = function(field)
+    if string.find(redis.call("HGET", sessions_key, field) or "0 0", string.find(field, ":a$") and "^%d+ " or "^x?%d+ %d+$") then return 0 end
+    return redis.call("HDEL", sessions_key, field)
   end,
   twice = one_place, corrupt = take_out, unmarked = mark, suspect = suspect, rank = rank, plan = plan_again,
   attempts = attempts_again, held = give_up, key = let_free, follower = follow, expiry = give_end, logged = last_line,

@@ -3,7 +3,7 @@
 -- that is told, and asked with `inspect`.
 -- what: jobs, or a key with ids; for lists the cursor is a position from the left end.
 --
--- KEYS   jobs plans attempts waiting suspects prioritized delayed completed failed outcomes removed progress logs logged dedup expiries held
+-- KEYS   jobs plans attempts waiting suspects prioritized delayed completed failed outcomes removed progress logs logged dedup expiries sessions held
 -- ARGV   what cursor count
 -- RETURN cursor members places findings bytes: the page's members (of jobs each with its record), for jobs their places in sorted sets, findings as kind id detail in turn, and how much was read
 -- include "plan"
@@ -185,8 +185,17 @@ local function survey_dedup()
   return page[1], {}, {}
 end
 
+local function survey_sessions()
+  local page = scan("HSCAN", sessions_key)
+  for i = 1, #page[2], 2 do
+    local field, value = page[2][i], page[2][i + 1]
+    if not string.find(value, string.find(field, ":a$") and "^%d+ " or "^x?%d+ %d+$") then tell("session", field, string.sub(value, 1, 40)) end
+  end
+  return page[1], {}, {}
+end
+
 local SURVEY = {
-  jobs = survey_jobs, held = survey_held, removed = survey_removed, logs = survey_logs, dedup = survey_dedup,
+  jobs = survey_jobs, held = survey_held, removed = survey_removed, logs = survey_logs, dedup = survey_dedup, sessions = survey_sessions,
   waiting = function() return survey_line(waiting_key, false) end,
   suspects = function() return survey_line(suspects_key, true) end,
   completed = function() return survey_sorted(completed_key) end,

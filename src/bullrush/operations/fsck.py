@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROUNDS = 3
 WHOLE = 100_000  # elements of a list that are searched to the end, as in whereabouts.lua
 SORTED = ("completed", "failed", "delayed", "prioritized")
-SIDES = ("plans", "attempts", "outcomes", "progress", "logged", "logs", "dedup")
+SIDES = ("plans", "attempts", "outcomes", "progress", "logged", "logs", "dedup", "sessions")
 
 
 def fsck(keys: Keys, *, repair: bool, page: int) -> Operation[FsckReport]:

@@ -10,7 +10,19 @@ from bullrush.operations.requests import Numbered, Operation, read, script_frame
 # In this order: what is out of line leaves first, and numbers are set right at the end.
 ORDER = (
     *("held", "corrupt", "twice", "attempts", "plan", "rank", "suspect", "unmarked", "lost", "ghost"),
-    *("orphan", "logged", "follower", "key", "expiry", "dedup", "worker", "lease", "deadline", "special"),
+    *(
+        "orphan",
+        "logged",
+        "follower",
+        "key",
+        "expiry",
+        "dedup",
+        "session",
+        "worker",
+        "lease",
+        "deadline",
+        "special",
+    ),
     *("events", "window", "ids", "count"),
 )
 

@@ -30,6 +30,7 @@ KINDS = {
     "follower": "a job kept behind a deduplication key whose holder is gone",
     "expiry": "a deduplication key without its end",
     "dedup": "an unreadable field of `dedup`",
+    "session": "an unreadable session: its client cannot go on",
     "held": "jobs held by a worker that is not registered: nobody would take them over",
     "count": "the counter of held jobs is wrong",
     "worker": "a worker registered in one of `workers` and `hosts` only",
