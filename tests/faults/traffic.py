@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -123,6 +125,32 @@ class Traffic:
         assert len(set(self.runs) - set(self.acknowledged)) <= unknown, "done and never added"
         assert sum(n - 1 for n in self.runs.values()) <= repeats, "started twice"
         await check_books(queue, completed=len(self.runs))
+
+
+@asynccontextmanager
+async def holding(queue: Queue, stalled: list[str]) -> AsyncGenerator[Job]:
+    """A worker that has one job in hand for as long as the block lasts, and does nothing but renew its lease.
+
+    Whoever takes it for dead is found out: ids of jobs that were taken away come to `stalled`.
+    """
+    over = asyncio.Event()
+
+    async def hold(job: Job) -> str:
+        await over.wait()
+        return "held to the end"
+
+    held = await queue.add("hold")
+    # Another lease than those who look have, so that it does not always renew just before they do.
+    worker = queue.process(hold, lease="1300ms", concurrency=1, prefetch=0, remove_on_complete=False)
+    worker.on("stalled", stalled.append)
+    async with worker:
+        await wait_until_async(lambda: worker.jobs)
+        try:
+            yield held
+        finally:
+            over.set()
+        assert await held.result("20s") == "held to the end"
+    assert held.attempts_started <= 1
 
 
 async def check_books(queue: Queue, **counts: int) -> None:
