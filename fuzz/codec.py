@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 import zlib
 from typing import Any, cast
@@ -20,6 +21,16 @@ SETS = (set, frozenset)
 
 def one_input(data: bytes) -> None:
     """Look at these bytes in every way in which the library would."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(6_000)  # for `spelled`, which goes as deep as values do
+    try:
+        look(data)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def look(data: bytes) -> None:
+    """Do so, with room for deep values."""
     if zlib.crc32(data) % MEASURED == 0:
         bounded(data)
     as_value(data)

@@ -92,9 +92,8 @@ def clock(maker: Maker, depth: int) -> time:
 
 def span(maker: Maker, _: int) -> timedelta:
     """Make a duration."""
-    return timedelta(
-        days=maker.take.number(4) % 1_999_999_998 - 999_999_999, microseconds=maker.take.number(6)
-    )
+    days = maker.take.number(4) % 1_999_000_000 - 999_500_000
+    return timedelta(days=days, microseconds=maker.take.number(6))
 
 
 LEAVES: Final[list[Callable[[Maker, int], Any]]] = [

@@ -64,3 +64,12 @@ def test_a_duplicate_that_was_never_sent(answer: bytes) -> None:
     with pytest.raises(ConnectionError, match="names job"):
         machine.receive(m.add_reply(answer), 0.0)
     assert not waiter.done()
+
+
+def test_a_duplicate_in_a_call_with_an_empty_chunk() -> None:
+    machine = m.open_producer()
+    machine.push_all([], waiter := m.Future[object](), m.FAR)
+    m.poll(machine)
+    with pytest.raises(ConnectionError, match="names job 0 of the 0"):
+        machine.receive(m.add_reply(b"0"), 0.0)
+    assert not waiter.done()

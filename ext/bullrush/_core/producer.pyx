@@ -618,7 +618,9 @@ cdef class Producer(Session):
         cdef JobBase job
         cdef list found = []
         cdef Py_ssize_t at
-        cdef list others = [(unit, job) for unit in call.units for job in (unit.jobs or (unit.single,))
+        # An empty chunk has neither.
+        cdef list others = [(unit, job) for unit in call.units
+                            for job in ((unit.single,) if unit.jobs is None else unit.jobs)
                             if job.place is not None or PyBytes_GET_SIZE(job.record) > LARGE]
         for entry in answer.split():
             position, _, holder = entry.partition(b":")
