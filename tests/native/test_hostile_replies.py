@@ -68,8 +68,12 @@ def test_a_duplicate_that_was_never_sent(answer: bytes) -> None:
 
 def test_a_duplicate_in_a_call_with_an_empty_chunk() -> None:
     machine = m.open_producer()
-    machine.push_all([], waiter := m.Future[object](), m.FAR)
+    m.push(machine)
     m.poll(machine)
-    with pytest.raises(ConnectionError, match="names job 0 of the 0"):
-        machine.receive(m.add_reply(b"0"), 0.0)
-    assert not waiter.done()
+    machine.push_all([], m.Future[Any](), m.FAR)
+    special = m.push(machine, priority=1)
+    machine.receive(m.add_reply(), 0.0)
+    assert [sent.script for sent in m.poll(machine)] == ["add_special"]
+    with pytest.raises(ConnectionError, match="names job 1 of the 1"):
+        machine.receive(m.add_reply(b"1"), 0.0)
+    assert not special.done()
