@@ -44,7 +44,8 @@ CAMPAIGNS: Final[dict[str, Entry]] = {
     ),
     "power-always": Entry(
         power_always,
-        "The power is cut while jobs are added and done, with appendfsync always: nothing acknowledged is lost.",
+        "The power is cut while jobs are added and done, with durability='fsync' on a server with appendfsync "
+        "always: nothing acknowledged is lost.",
         ("acknowledged", "power cuts"),
     ),
     "power-everysec": Entry(

@@ -76,7 +76,10 @@ class Trial:
             if self._stopping:
                 return
             self._notes.tried(key)
-            job = await self._queue.add("work", key)
+            if self._policy == "always":
+                job = await self._queue.add("work", key, durability="fsync")
+            else:
+                job = await self._queue.add("work", key)
             self._notes.acknowledged(key, job.id)
             self._fresh[key] = (job.id, time.monotonic())
             self.acknowledged += 1
