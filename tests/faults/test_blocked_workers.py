@@ -119,12 +119,16 @@ async def is_taken_over(settings: Settings) -> None:
     "kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.long) for kind in KINDS[1:])]
 )
 async def test_past_the_hang_limit_others_take_the_job_and_the_late_end_is_refused(
-    private_server: PrivateServer, prefix: str, tmp_path: Path, kind: Kind
+    private_server: PrivateServer, prefix: str, tmp_path: Path, kind: Kind, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """And the process says so, when it hangs or as soon as it can."""
     server = private_server(kind)
     await asyncio.gather(
         *(is_taken_over(settings_for(server, prefix, tmp_path, style, 6, 1)) for style in BLOCKING)
     )
+    said = capfd.readouterr().err
+    assert said.count("(hang_limit): the lease is not renewed") == len(BLOCKING)
+    assert said.count("its jobs run elsewhere, their outcomes here are dropped") == len(BLOCKING)
 
 
 def tls_options(folder: Path, port: int) -> tuple[str, ...]:

@@ -107,9 +107,23 @@ class LeaseKeeper:
         """The loop turns."""
         self._heartbeat = now
         renewer, number = self._renewer, self._exchange.number
-        if renewer is not None and self._number == number:
-            renewer.tick(now, self._exchange.renewed_at)
+        if renewer is None:
+            return
+        # The lease may be lost already, and what is told to an older number is told in vain.
+        known = self._number == number
+        renewer.tick(now, self._exchange.renewed_at if known else 0.0)
+        if known:
             self._exchange.renewed(renewer.renewed_at, number)
+        self._tell_of_hang(renewer, now)
+
+    def _tell_of_hang(self, renewer: Renewer, now: float) -> None:
+        """Once for each: at its beginning, or at its end when the interpreter's lock was kept until then."""
+        hung_for = renewer.take_hung()
+        if hung_for and not self._hung:
+            self._tell_hung(hung_for)
+            self._hung = True
+        elif now - self._heartbeat <= self._hang_limit:
+            self._hung = False
 
     # In the thread.
 
@@ -154,10 +168,7 @@ class LeaseKeeper:
         if renewer.take_lost():
             self._on_lost(number)
             return
-        hung_for = renewer.take_hung()
-        if hung_for and not self._hung:
-            self._tell_hung(hung_for)
-        self._hung = now - self._heartbeat > self._hang_limit
+        self._tell_of_hang(renewer, now)
         self._exchange.renewed(renewer.renewed_at, number)
         if renewer.renewals != self._renewals:
             self._renewals = renewer.renewals
