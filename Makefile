@@ -31,7 +31,7 @@ endif
 endif
 
 .PHONY: help venv build demo test test-quick test-long test-faults-full test-matrix lint types format bench bench-quick soak sync clean \
-	test-sanitize fuzz
+	test-sanitize test-valgrind fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ sync: build $(STAMPS)/lint ## regenerate src/bullrush/sync from the async surfac
 test-sanitize: $(STAMPS)/sanitize $(STAMPS)/test ## the tests on a core built with the address and undefined-behaviour sanitizers
 	@tools/need_redis.sh
 	@PY=$(PY) tools/run_sanitized.sh -m "not long" $(ARGS)
+
+test-valgrind: build $(STAMPS)/test ## the core over the fuzzing corpus under valgrind's memcheck
+	@PY=$(PY) tools/run_valgrind.sh $(ARGS)
 
 fuzz: $(STAMPS)/core ## fuzz a target for some time: make fuzz TARGET=codec SECONDS=600 (codec, values, replies, options)
 	@PY=$(PY) tools/fuzz.sh $(TARGET) $(SECONDS) $(ARGS)

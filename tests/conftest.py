@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from tests.faults.proxy import FaultProxy
 from tests.names import script_names
@@ -19,6 +21,11 @@ _numbers = itertools.count(1)
 
 # A run in the background inherits "ignore SIGINT", and so would every process that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A core with sanitizers is several times slower; how long an example takes is not what is tested then.
+settings.register_profile("sanitized", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if os.environ.get("BULLRUSH_SANITIZED"):
+    settings.load_profile("sanitized")
 
 
 class PrivateServer(Protocol):

@@ -22,9 +22,14 @@ export PYTHONPATH=$PWD/build/sanitize/lib PYTHONMALLOC=malloc BULLRUSH_SANITIZED
 run() { LD_PRELOAD="$runtime" "$PY" "$@"; }
 run -c 'import bullrush._core.codec as core, sys; "build/sanitize" in core.__file__ or sys.exit(f"not the built one: {core}")'
 
-# tests/typing runs mypy and pyright, which have nothing of the core in them.
+# What cannot run here:
+#   tests/typing               mypy and pyright, which have nothing of the core in them
+#   test_deep_values_…         measures how deep values fit a small stack; frames are several times larger here
+#   test_leaks_*               the sanitizer keeps what was freed for a while, so memory is not what they expect
+without=(--ignore=tests/typing --deselect tests/unit/test_walker.py::test_deep_values_fit_the_small_stack_of_a_thread
+    --ignore=tests/native/test_leaks_core.py --ignore=tests/native/test_leaks_live.py)
 status=0
-run -m pytest --ignore=tests/typing -p no:cacheprovider "$@" || status=$?
+run -m pytest "${without[@]}" -p no:cacheprovider "$@" || status=$?
 for report in "$reports"/*; do
     [ -e "$report" ] || break
     status=1
