@@ -134,15 +134,18 @@ def lab(campaign: str, kind: Kind, seed: int, scale: float) -> Iterator[Lab]:
         yield Lab(campaign, kind, seed, scale, Result(campaign, kind, seed), Path(folder))
 
 
-async def drained(queue: Queue, jobs: int, timeout: float, *, failed: int = 0) -> dict[str, int]:
+async def drained(queue: Queue, jobs: int, timeout: float) -> dict[str, int]:
     """Wait until so many jobs have ended and none is left elsewhere; the counts."""
 
     async def is_over() -> bool:
         counts = await queue.get_job_counts()
         ended = counts["completed"] + counts["failed"]
-        return ended >= jobs + failed and ended == sum(counts.values())
+        return ended >= jobs and ended == sum(counts.values())
 
-    await wait_until_async(is_over, timeout, what=f"{jobs} jobs to end")
+    try:
+        await wait_until_async(is_over, timeout, what=f"{jobs} jobs to end")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; {await queue.get_job_counts()}, {await queue.fsck()}") from None
     return {str(state): count for state, count in (await queue.get_job_counts()).items()}
 
 
