@@ -8,6 +8,7 @@
 
 from bullrush.app import Bullrush, Connection
 from bullrush.codec import Codec, MsgpackCodec
+from bullrush.envelope import Compressed, Encrypted
 from bullrush.errors import (
     AddInterrupted,
     BullrushError,
@@ -100,7 +101,9 @@ __all__ = ["Bullrush", "Consumer", "Job", "JobBase", "Queue", "QueueEvents", "Wo
 __all__ += [
     "Backoff",
     "Batch",
+    "Compressed",
     "Deduplication",
+    "Encrypted",
     "JobRef",
     "JobSpec",
     "Keep",

@@ -33,7 +33,7 @@ from bullrush.options.texts import check_bool
 
 if TYPE_CHECKING:
     from bullrush import sync
-    from bullrush.codec import Codec
+    from bullrush.codec import AnyCodec
     from bullrush.queue import Queue
     from bullrush.worker import Worker
     from bullrush.worker.handlers import Handlers
@@ -56,7 +56,7 @@ class Bullrush:
         connection: str | redis.asyncio.Redis | redis.Redis | None = None,
         *,
         prefix: str = "bullrush",
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         defaults: JobOptions | None = None,
         request_timeout: Duration = 10_000,
         lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None,

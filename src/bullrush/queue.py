@@ -63,7 +63,7 @@ from bullrush.options.texts import check_bool, check_choice, check_int
 if TYPE_CHECKING:
     from bullrush._core.producer import Confirmation
     from bullrush.app import Connection
-    from bullrush.codec import Codec
+    from bullrush.codec import AnyCodec
     from bullrush.events import QueueEvents
     from bullrush.events.kinds import Event
     from bullrush.events.results import Results
@@ -95,7 +95,7 @@ class Queue(Generic[DataT, ResultT]):
         prefix: str | None = None,
         defaults: JobOptions | None = None,
         events: EventsMode | None = None,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         request_timeout: Duration | None = None,
     ) -> None:
         self.name = check_name(name, "queue name")
@@ -729,7 +729,7 @@ class Queue(Generic[DataT, ResultT]):
 
 
 def _app_of(
-    connection: Connection, prefix: str | None, codec: Codec | None, request_timeout: Duration | None
+    connection: Connection, prefix: str | None, codec: AnyCodec | None, request_timeout: Duration | None
 ) -> Bullrush:
     if isinstance(connection, Bullrush):
         for option, value in (("prefix", prefix), ("codec", codec), ("request_timeout", request_timeout)):

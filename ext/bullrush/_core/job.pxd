@@ -7,6 +7,7 @@ cdef class JobBase:
     cdef Py_ssize_t data_at            # where the packed data stands in the record
     cdef Py_ssize_t data_size
     cdef object _data
+    cdef bytes unsealed                # of a job to be added: its encoded data, sealed once its id is known
     cdef bytes options                 # packed options, or None
     cdef object _settings
     cdef bytes place                   # where a special job goes when it is added, or None
@@ -42,6 +43,8 @@ cdef class JobBase:
     cdef int read_record(self, bytes record) except -1
     cdef int _take_record(self, bytes record) except -1
     cdef object _decode(self)
+    cdef bytes data_context(self)
+    cdef int seal(self) except -1
     cdef object _hand(self, str verb)
     cdef long long due_ms_(self) except? -1
 

@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memcmp
 
-from bullrush._core.codec cimport RecordParts, parse_record, unpack_value
+from bullrush._core.codec cimport RecordParts, pack_record, pack_value, parse_record, unpack_value
 
 from datetime import UTC, datetime
 
@@ -124,8 +124,27 @@ cdef class JobBase:
             return None
         packed = memoryview(self.record)[self.data_at:self.data_at + self.data_size]
         codec = self.owner.codec if self.owner is not None else None
+        if self.unsealed is not None:
+            return codec.restore(self.unsealed)
         value = unpack_value(packed)
-        return value if codec is None else codec.decode(value)
+        if codec is None:
+            return value
+        if not hasattr(codec, "unseal"):
+            return codec.decode(value)
+        try:
+            return codec.restore(codec.unseal(value, self.data_context()))
+        except CodecError as error:
+            raise CodecError(f"the data of job {self.id} cannot be read: {error}") from error
+
+    cdef bytes data_context(self):
+        """What the sealed data of this job is bound to, as `bullrush.codec.data_context` has it."""
+        return pack_value(("data", self.owner.name, self.name, self.id))
+
+    cdef int seal(self) except -1:
+        """Seal the data for the id that the job has now; the record keeps its size."""
+        cdef bytes sealed = self.owner.codec.seal(self.unsealed, self.data_context())
+        self.record = pack_record(pack_value(self.name), self.timestamp, self.options, sealed)
+        return 0
 
     @property
     def ref(self):
@@ -294,6 +313,7 @@ cdef class JobBase:
         """Show a record that was read: of a duplicate it is that of the job which is stored."""
         cdef object options = self.options
         self._data = UNREAD
+        self.unsealed = None
         self.options = None
         try:
             self.read_record(record)
@@ -313,6 +333,7 @@ cdef class JobBase:
     def _rewrite(self, bytes record):
         """Take a record with other data, as it was stored."""
         self.options = None
+        self.unsealed = None
         self.read_record(record)
         self._data = UNREAD
 

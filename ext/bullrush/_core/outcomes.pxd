@@ -70,7 +70,7 @@ cdef class Outcomes(Session):
     cdef _set_number(self, bytes number)
     cdef long long server_ms(self, long long ns) noexcept
     cdef complete(self, JobBase job, object value, long long finished_ns)
-    cdef bytes _packed(self, object value)
+    cdef bytes _packed(self, JobBase job, object value)
     cdef int _reserve_event(self, Py_ssize_t id_size, Py_ssize_t length) except -1
     cdef _complete_other(self, JobBase job, bytes packed, long long finished_ns)
     cdef tuple _retention(self, object keep, long long count, long long age)

@@ -127,7 +127,7 @@ cdef class Outcomes(Session):
         if job.session is not self.number:
             return
         if value is not None:
-            packed = (<Packed>value).value if type(value) is Packed else self._packed(value)
+            packed = (<Packed>value).value if type(value) is Packed else self._packed(job, value)
             raw, length = <const unsigned char*>PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed)
         if not job.bare():
             self._complete_other(job, raw[:length], finished_ns)
@@ -148,20 +148,23 @@ cdef class Outcomes(Session):
         if self._completed_count + OTHER_WEIGHT * self._others_count >= CALL_WEIGHT or into.size > CALL_BYTES:
             self._seal_full()
 
-    def pack(self, value):
-        """Pack a return value now, in whatever thread, for `complete_with`; raises what that would."""
+    def pack(self, JobBase job, value):
+        """Pack a return value of this job now, in any thread, for `complete_with`; raises what that would."""
         cdef Packed packed
         if value is None:
             return None
         packed = Packed.__new__(Packed)
-        packed.value = self._packed(value)
+        packed.value = self._packed(job, value)
         return packed
 
-    cdef bytes _packed(self, object value):
+    cdef bytes _packed(self, JobBase job, object value):
         cdef object codec = self._owner.codec
         cdef bytes packed
         if codec is None:
             packed = pack_named("returnvalue", value)
+        elif hasattr(codec, "seal"):
+            packed = pack_value(
+                codec.seal(codec.prepare(value), pack_value(("result", self._owner.name, job.id))))
         else:
             packed = pack_value(codec.encode(value))
         if PyBytes_GET_SIZE(packed) > MAX_VALUE:

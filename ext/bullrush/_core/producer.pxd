@@ -108,6 +108,7 @@ cdef class JobFactory:
     cdef type _kind
     cdef object _owner
     cdef object _codec
+    cdef bint _sealing          # its bytes are bound to the id, which a job has when its call is written
     cdef object _name_check
     cdef object _settings_of
     cdef long long _size_limit

@@ -464,8 +464,12 @@ cdef class Producer(Session):
         cdef long long number
         if job.conditional and job.place[0] == 63:
             self._others.put_bulk_text(job.id)
+            if job.unsealed is not None:
+                job.seal()
         else:
             number = self._number_for(job)
+            if job.unsealed is not None:
+                job.seal()
             if job.place is None and PyBytes_GET_SIZE(job.record) <= LARGE:
                 if number != last[0] + 1 or last[0] < first[0]:
                     if last[0] >= first[0]:
@@ -721,6 +725,7 @@ cdef class JobFactory:
         self._kind = kind
         self._owner = owner
         self._codec = codec
+        self._sealing = hasattr(codec, "seal")
         self._name_check = name_check
         self._settings_of = settings_of
         self._size_limit = size_limit
@@ -743,7 +748,11 @@ cdef class JobFactory:
         cdef JobBase job = new_job(self._kind, self._owner, "", <str>name)
         cdef long long limit = self._size_limit
         if self._codec is not None and data is not None:
-            data = self._codec.encode(data)
+            if self._sealing:
+                job.unsealed = self._codec.prepare(data)
+                data = bytes(PyBytes_GET_SIZE(job.unsealed) + self._codec.overhead)
+            else:
+                data = self._codec.encode(data)
         if settings is None:
             job.record = pack_record(packed_name, now_ms, None, data)
         else:

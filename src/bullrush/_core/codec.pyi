@@ -11,7 +11,9 @@ def decode(data: bytes | bytearray | memoryview) -> object:
 class MsgpackCodec:
     """The default codec: MessagePack with extension types for what Python programs keep in their data."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """What is stored with the queue."""
 
     def encode(self, value: object, /) -> bytes:
         """Encode a value; see `encode`."""

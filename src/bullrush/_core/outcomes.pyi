@@ -61,8 +61,8 @@ class Outcomes(Session):
     def server_now(self) -> int:
         """Return the server's clock as estimated from its last reply, in ms."""
 
-    def pack(self, value: object) -> object:
-        """Pack a return value now, in whatever thread, for `complete_with`; raises what that would."""
+    def pack(self, job: JobBase[Any, Any], value: object) -> object:
+        """Pack a return value of this job now, in any thread, for `complete_with`; raises what that would."""
 
     def complete_with(self, job: JobBase[Any, Any], value: object) -> None:
         """Settle a job as completed. Raises CodecError or PayloadTooLarge when its value cannot be stored."""

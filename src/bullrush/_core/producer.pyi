@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from bullrush._core.frames import ScriptFrame
 from bullrush._core.job import JobBase
 from bullrush._core.session import Session
-from bullrush.codec import Codec
+from bullrush.codec import AnyCodec
 from bullrush.errors import BullrushError
 from bullrush.options import JobLike, JobSettings
 
@@ -119,7 +119,7 @@ class JobFactory:
         self,
         kind: type[JobBase[Any, Any]],
         owner: object,
-        codec: Codec | None,
+        codec: AnyCodec | None,
         name_check: Callable[[object, str], object],
         settings_of: Callable[[Mapping[str, object]], JobSettings | None],
         size_limit: int,

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 import msgpack  # pyright: ignore[reportMissingTypeStubs]
 
+from bullrush.codec import Values
 from bullrush.events import kinds as k
 from bullrush.events.entries import LARGE, Entry, split_pairs, unpack_all, unpack_value, unpacker_of
 from bullrush.operations.outcomes import Outcome, read_outcome
 from bullrush.options.wire import unpack_options
 
 if TYPE_CHECKING:
-    from bullrush.codec import Codec
     from bullrush.options import State
 
 logger = logging.getLogger("bullrush")
 
 # Of a job's record: enough for its name, and for its options unless they are huge.
 HEAD_BYTES: Final = 1024
+# Progress and custom events never go through a queue's own codec.
+PLAIN: Final = Values(None, "")
 CRASH_REASON: Final = "the worker process died too often while it ran this job"
 
 Arguments: TypeAlias = "tuple[object, ...] | None"
@@ -46,10 +48,10 @@ class Found:
         packed = self.heads.get(id)
         return Head("", None) if packed is None else read_head(packed)
 
-    def outcome(self, id: str, codec: Codec | None) -> Outcome | None:
+    def outcome(self, id: str, values: Values) -> Outcome | None:
         """Return the stored outcome; None when it is gone."""
         packed = self.outcomes.get(id)
-        return None if packed is None else read_outcome(packed, codec)
+        return None if packed is None else read_outcome(packed, values, id)
 
 
 def read_head(packed: bytes) -> Head:
@@ -94,7 +96,7 @@ class Needs:
 
 # From fields to events.
 
-Read: TypeAlias = "Callable[[Entry, Found, Codec | None], Iterable[Arguments]]"
+Read: TypeAlias = "Callable[[Entry, Found, Values], Iterable[Arguments]]"
 
 
 class Step(NamedTuple):
@@ -106,79 +108,79 @@ class Step(NamedTuple):
     read: Read
 
 
-def _plain_added(entry: Entry, found: Found, _: Codec | None) -> Iterator[Arguments]:
+def _plain_added(entry: Entry, found: Found, _: Values) -> Iterator[Arguments]:
     return ((id, found.head(id).name) for id in entry.added())
 
 
-def _others_added(entry: Entry, found: Found, _: Codec | None) -> Iterator[Arguments]:
+def _others_added(entry: Entry, found: Found, _: Values) -> Iterator[Arguments]:
     return ((id, found.head(id).name) for id in entry.ids(b"added_ids"))
 
 
-def _plain_waiting(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+def _plain_waiting(entry: Entry, _: Found, __: Values) -> Iterator[Arguments]:
     return ((id, None) for id in entry.added())
 
 
-def _others_waiting(entry: Entry, found: Found, _: Codec | None) -> Iterator[Arguments]:
+def _others_waiting(entry: Entry, found: Found, _: Values) -> Iterator[Arguments]:
     return ((id, None) if found.head(id).delay == 0 else None for id in entry.ids(b"added_ids"))
 
 
-def _others_delayed(entry: Entry, found: Found, _: Codec | None) -> Iterator[Arguments]:
+def _others_delayed(entry: Entry, found: Found, _: Values) -> Iterator[Arguments]:
     for id in entry.ids(b"added_ids"):
         delay = found.head(id).delay
         yield (id, entry.at + delay) if delay else None
 
 
-def _progress(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
-    return ((id, _readable(id, packed, None)) for id, packed in split_pairs(entry.fields[b"progress"]))
+def _progress(entry: Entry, _: Found, __: Values) -> Iterator[Arguments]:
+    return ((id, _readable(id, packed, PLAIN)) for id, packed in split_pairs(entry.fields[b"progress"]))
 
 
-def _retrying(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+def _retrying(entry: Entry, _: Found, __: Values) -> Iterator[Arguments]:
     for retry in entry.retrying():
         yield retry.id, retry.reason, retry.error_type, retry.attempts_made, entry.at + retry.delay
 
 
-def _completed(entry: Entry, found: Found, codec: Codec | None) -> Iterator[Arguments]:
+def _completed(entry: Entry, found: Found, values: Values) -> Iterator[Arguments]:
     for id, packed in entry.completed():
         if packed != LARGE:
-            yield id, _readable(id, packed, codec), "active"
+            yield id, _readable(id, packed, values), "active"
         else:
-            yield id, _fetched(id, found, codec), "active"
+            yield id, _fetched(id, found, values), "active"
 
 
-def _readable(id: str, packed: bytes, codec: Codec | None) -> object:
+def _readable(id: str, packed: bytes, values: Values) -> object:
     """One value that cannot be decoded must not end the events of everybody."""
     try:
-        return unpack_value(packed, codec)
+        return unpack_value(packed, values, id)
     except Exception as error:
         logger.warning("a value of job %s cannot be decoded, its event says None: %s", id, error)
         return None
 
 
-def _fetched(id: str, found: Found, codec: Codec | None) -> object:
+def _fetched(id: str, found: Found, values: Values) -> object:
     try:
-        outcome = found.outcome(id, codec)
+        outcome = found.outcome(id, values)
     except Exception as error:
         logger.warning("the value of job %s cannot be decoded, its event says None: %s", id, error)
         return None
     return None if outcome is None else outcome.value
 
 
-def _failed(entry: Entry, found: Found, codec: Codec | None) -> Iterator[Arguments]:
+def _failed(entry: Entry, found: Found, values: Values) -> Iterator[Arguments]:
     for failure in entry.failed():
         made = failure.attempts_made
         if made < 0:
-            outcome = found.outcome(failure.id, codec)
+            outcome = found.outcome(failure.id, values)
             made = 0 if outcome is None else outcome.attempts_made
         yield failure.id, failure.reason, failure.error_type, made, "active"
 
 
-def _stalled(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+def _stalled(entry: Entry, _: Found, __: Values) -> Iterator[Arguments]:
     return ((id,) for id in entry.ids(b"stalled"))
 
 
-def _crashed(entry: Entry, found: Found, codec: Codec | None) -> Iterator[Arguments]:
+def _crashed(entry: Entry, found: Found, values: Values) -> Iterator[Arguments]:
     for id in entry.ids(b"crashed"):
-        outcome = found.outcome(id, codec) or crash(entry.at)
+        outcome = found.outcome(id, values) or crash(entry.at)
         yield id, outcome.reason, outcome.error_type, outcome.attempts_made, "active"
 
 
@@ -187,41 +189,41 @@ def crash(at: int) -> Outcome:
     return Outcome(False, 0, at, 0, 0, "", None, CRASH_REASON, "JobCrashed", "")
 
 
-def _removed(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+def _removed(entry: Entry, _: Found, __: Values) -> Iterator[Arguments]:
     return iter(entry.id_pairs(b"removed"))
 
 
-def _requeued(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+def _requeued(entry: Entry, _: Found, __: Values) -> Iterator[Arguments]:
     return iter(entry.id_pairs(b"requeued"))
 
 
-def _put_off(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+def _put_off(entry: Entry, _: Found, __: Values) -> Iterator[Arguments]:
     return ((id, int(due)) for id, due in entry.id_pairs(b"delayed"))
 
 
-def _duplicated(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+def _duplicated(entry: Entry, _: Found, __: Values) -> Iterator[Arguments]:
     return ((id,) for id in entry.ids(b"duplicated"))
 
 
-def _deduplicated(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+def _deduplicated(entry: Entry, _: Found, __: Values) -> Iterator[Arguments]:
     values = unpack_all(entry.fields[b"deduplicated"])
     return zip(values[::3], values[1::3], values[2::3], strict=False)
 
 
-def _cleaned(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+def _cleaned(entry: Entry, _: Found, __: Values) -> Iterator[Arguments]:
     yield (int(entry.fields[b"cleaned"]),)
 
 
-def _custom(entry: Entry, _: Found, __: Codec | None) -> Iterator[Arguments]:
+def _custom(entry: Entry, _: Found, __: Values) -> Iterator[Arguments]:
     for kind, packed in split_pairs(entry.fields[b"custom"]):
-        yield kind, _readable(kind, packed, None)
+        yield kind, _readable(kind, packed, PLAIN)
 
 
 def _ids(name: bytes, prev: State | None = None) -> Read:
-    return lambda entry, _found, _codec: ((id, prev) for id in entry.ids(name))
+    return lambda entry, _found, _values: ((id, prev) for id in entry.ids(name))
 
 
-def _once(_entry: Entry, _found: Found, _codec: Codec | None) -> Iterable[Arguments]:
+def _once(_entry: Entry, _found: Found, _values: Values) -> Iterable[Arguments]:
     return ((),)
 
 
@@ -256,7 +258,7 @@ PLACE: Final = 1_000_000
 
 
 def decode_entry(
-    entry: Entry, queue: str, wanted: frozenset[type[k.Event]], found: Found, codec: Codec | None
+    entry: Entry, queue: str, wanted: frozenset[type[k.Event]], found: Found, values: Values
 ) -> list[k.Event]:
     """Make the events of these kinds, in order. An event's id is the same whatever kinds were asked for."""
     events: list[k.Event] = []
@@ -264,7 +266,7 @@ def decode_entry(
         if kind not in wanted or name not in entry.fields:
             continue
         make = cast("Callable[..., k.Event]", kind)
-        for n, arguments in enumerate(read(entry, found, codec), place * PLACE):
+        for n, arguments in enumerate(read(entry, found, values), place * PLACE):
             if arguments is not None:
                 events.append(make(*arguments, id=f"{entry.id}:{n}", queue=queue, at=entry.at))
     return events

@@ -13,7 +13,7 @@ import msgpack  # pyright: ignore[reportMissingTypeStubs]
 from bullrush._core.codec import decode
 
 if TYPE_CHECKING:
-    from bullrush.codec import Codec
+    from bullrush.codec import Values
 
 # Stands for a return value that is too large for the entry and has to be fetched.
 LARGE: Final = b"\xc7\x00\x1f"
@@ -183,7 +183,6 @@ def unpacker_of(packed: bytes) -> Unpacker:
     return unpacker
 
 
-def unpack_value(packed: bytes, codec: Codec | None) -> object:
+def unpack_value(packed: bytes, values: Values, job_id: str) -> object:
     """Decode a return value; raises CodecError, or what the queue's own codec raises."""
-    value = decode(packed)
-    return value if codec is None or value is None else codec.decode(cast("bytes", value))
+    return values.read(decode(packed), job_id)

@@ -17,7 +17,7 @@ from bullrush.events.kinds import Event, Gap
 from bullrush.events.stream import START, End, Stream, split_id
 
 if TYPE_CHECKING:
-    from bullrush.codec import Codec
+    from bullrush.codec import AnyCodec
     from bullrush.connection.address import Address
     from bullrush.keys import Keys
 
@@ -55,7 +55,7 @@ class Subscriber(Protocol):
 class Reader:
     """Read a stream from one position on, for ever, across lost connections, and notice what is missing."""
 
-    def __init__(self, address: Address, keys: Keys, codec: Codec | None) -> None:
+    def __init__(self, address: Address, keys: Keys, codec: AnyCodec | None) -> None:
         self.loop = asyncio.get_running_loop()
         self._address = address
         self._link = Link(address, reply_limit=BLOCK + PATIENCE)
@@ -165,7 +165,7 @@ def _at(id: str) -> int:
 _readers: dict[tuple[Hashable, ...], Reader] = {}
 
 
-def reader_of(address: Address, keys: Keys, codec: Codec | None) -> Reader:
+def reader_of(address: Address, keys: Keys, codec: AnyCodec | None) -> Reader:
     """Return the reader of a queue in this process and loop: the same one for everybody."""
     loop = asyncio.get_running_loop()
     for key, reader in list(_readers.items()):

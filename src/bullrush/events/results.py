@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from bullrush._core.session import ReplyError
+from bullrush.codec import Values
 from bullrush.errors import ConnectionLost, InvalidOption, ServerError
 from bullrush.events.decoding import crash
 from bullrush.events.entries import LARGE, Entry, Failure, unpack_value
@@ -47,6 +48,7 @@ class Results:
 
     def __init__(self, queue: Queue[Any, Any]) -> None:
         self._queue = queue
+        self._values = Values(queue.codec, queue.name)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._start_afresh()
 
@@ -286,15 +288,15 @@ class Results:
     def _looked(self, id: str, answer: object) -> bool:
         """Take what is stored of one job; False: nothing is."""
         if isinstance(answer, bytes):
-            self._settle(id, self._read(answer))
+            self._settle(id, self._read(id, answer))
         elif self._waits[id].fallback is not None:
             self._settle(id, self._waits[id].fallback)
         return answer != 0
 
-    def _read(self, packed: bytes) -> Settled:
+    def _read(self, id: str, packed: bytes) -> Settled:
         """A value that cannot be decoded is told to those who wait for it."""
         try:
-            return read_outcome(packed, self._queue.codec)
+            return read_outcome(packed, self._values, id)
         except Exception as error:
             return error
 
@@ -336,7 +338,7 @@ class Results:
     def _read_entry(self, entry: Entry) -> None:
         for id, packed in entry.outcomes():
             if self._awaited(id, entry):
-                self._settle(id, self._read(packed))
+                self._settle(id, self._read(id, packed))
         for id, packed in entry.completed():
             if self._awaited(id, entry):
                 self._take_value(id, entry.at, packed)
@@ -346,7 +348,7 @@ class Results:
         if packed == LARGE:
             self._look_again(id, None)
         else:
-            self._settle(id, self._completed(at, packed))
+            self._settle(id, self._completed(id, at, packed))
 
     def _read_ends(self, entry: Entry) -> None:
         for failure in entry.failed():
@@ -363,9 +365,9 @@ class Results:
         wait = self._waits.get(id)
         return wait is not None and split_id(entry.id) >= wait.since
 
-    def _completed(self, at: int, packed: bytes) -> Settled:
+    def _completed(self, id: str, at: int, packed: bytes) -> Settled:
         try:
-            value = unpack_value(packed, self._queue.codec)
+            value = unpack_value(packed, self._values, id)
         except Exception as error:
             return error
         return Outcome(True, 0, at, 0, 0, "", value, None, None, "")

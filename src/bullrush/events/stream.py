@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from bullrush._core.frames import encode_command
+from bullrush.codec import Values
 from bullrush.errors import ConnectionLost
 from bullrush.events.decoding import HEAD_BYTES, Found, Needs, decode_entry
 from bullrush.events.entries import Entry
@@ -18,7 +19,7 @@ from bullrush.operations.requests import script_frame
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bullrush.codec import Codec
+    from bullrush.codec import AnyCodec
     from bullrush.connection.link import Link
     from bullrush.events.kinds import Event
     from bullrush.keys import Keys
@@ -43,10 +44,11 @@ class End(NamedTuple):
 class Stream:
     """Read a queue's events over one link. Raises ConnectionLost and ReplyError."""
 
-    def __init__(self, link: Link, keys: Keys, codec: Codec | None) -> None:
+    def __init__(self, link: Link, keys: Keys, codec: AnyCodec | None) -> None:
         self.link = link
         self.keys = keys
         self.codec = codec
+        self._values = Values(codec, keys.queue)
         self._key = keys["events"]
 
     async def last(self) -> End:
@@ -80,7 +82,7 @@ class Stream:
         found = await self._fetch(needs) if needs.heads or needs.outcomes else Found()
         events: list[Event] = []
         for entry in readable:
-            events += decode_entry(entry, self.keys.queue, wanted, found, self.codec)
+            events += decode_entry(entry, self.keys.queue, wanted, found, self._values)
         return events
 
     async def decode_dense(

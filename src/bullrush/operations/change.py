@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from bullrush._core.codec import decode_record, encode_record
+from bullrush.codec import Envelope, data_context
 from bullrush.errors import PayloadTooLarge
 from bullrush.operations.jobs import RETRIES, ask_with_held, get_state
 from bullrush.operations.requests import Numbered, Operation, read, script_frame
 
 if TYPE_CHECKING:
-    from bullrush.codec import Codec
+    from bullrush.codec import AnyCodec
     from bullrush.keys import Keys
     from bullrush.options import State
 
@@ -61,17 +62,22 @@ def change_priority(keys: Keys, job_id: str, priority: int, lifo: bool) -> Opera
 
 
 def update_data(
-    keys: Keys, job_id: str, data: object, codec: Codec | None, limit: int
+    keys: Keys, job_id: str, data: object, codec: AnyCodec | None, limit: int
 ) -> Operation[bytes | None]:
     """Store other data for a job and return its new record; None when there is no such job.
 
     Raises CodecError, or PayloadTooLarge when the record is longer than `limit`; nothing was changed.
     """
-    packed = codec.encode(data) if codec is not None and data is not None else data
+    if codec is None or data is None:
+        packed = data
+    else:
+        packed = codec.prepare(data) if isinstance(codec, Envelope) else codec.encode(data)
     replies = cast("list[bytes | None]", (yield read(("HGET", keys["jobs"], job_id))))
     if replies[0] is None:
         return None
     name, timestamp, options, _ = decode_record(replies[0])
+    if isinstance(codec, Envelope) and isinstance(packed, bytes):
+        packed = codec.seal(packed, data_context(keys.queue, name, job_id))
     record = encode_record(name, timestamp, options, packed)
     if len(record) > limit:
         raise PayloadTooLarge(

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 from bullrush._core.session import ReplyError
+from bullrush.codec import Values
 from bullrush.errors import CodecError, ServerError
 from bullrush.operations.outcomes import Outcome, read_outcome
 from bullrush.operations.requests import Argument, Numbered, Operation, Run, read, script_frame
 from bullrush.options import STATES, State
 
 if TYPE_CHECKING:
-    from bullrush.codec import Codec
+    from bullrush.codec import AnyCodec
     from bullrush.keys import Keys
 
 RETRIES = 20
@@ -71,7 +72,7 @@ def get_state(keys: Keys, job_id: str) -> Operation[State | Literal["unknown"]]:
     return cast("State", reply)
 
 
-def get_snapshot(keys: Keys, job_id: str, codec: Codec | None) -> Operation[Snapshot | None]:
+def get_snapshot(keys: Keys, job_id: str, codec: AnyCodec | None) -> Operation[Snapshot | None]:
     """Read one job; None when there is none."""
     found = yield from get_snapshots(keys, [job_id], codec)
     if not found:
@@ -82,7 +83,7 @@ def get_snapshot(keys: Keys, job_id: str, codec: Codec | None) -> Operation[Snap
 
 
 def get_snapshots(
-    keys: Keys, ids: Sequence[str], codec: Codec | None, state: State | None = None
+    keys: Keys, ids: Sequence[str], codec: AnyCodec | None, state: State | None = None
 ) -> Operation[list[Snapshot]]:
     """Read several jobs in one round trip; those that are gone are left out."""
     if not ids:
@@ -98,11 +99,12 @@ def get_snapshots(
     records, attempts, outcomes, progress, plans = replies[:5]
     last = replies[5] if len(replies) > 5 else [None] * len(ids)
     result: list[Snapshot] = []
+    values = Values(codec, keys.queue)
     for i, record in enumerate(records):
         if record is None or (state == "waiting" and last[i]):
             continue
         packed = outcomes[i]
-        outcome = None if packed is None else _readable_outcome(packed, codec)
+        outcome = None if packed is None else _readable_outcome(packed, values, ids[i])
         due = 0 if state == "waiting" else _due(last[i])
         result.append(Snapshot(ids[i], record, attempts[i], outcome, progress[i], state, plans[i], due))
     return result
@@ -113,10 +115,10 @@ def _due(score: bytes | None) -> int:
     return 0 if score is None else int(float(score)) // 4096
 
 
-def _readable_outcome(packed: bytes, codec: Codec | None) -> Outcome | None:
+def _readable_outcome(packed: bytes, values: Values, job_id: str) -> Outcome | None:
     """One outcome that cannot be read must not hide a page of others."""
     try:
-        return read_outcome(packed, codec)
+        return read_outcome(packed, values, job_id)
     except (CodecError, LookupError, TypeError, ValueError):
         return None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from bullrush._core.codec import decode
 
 if TYPE_CHECKING:
-    from bullrush.codec import Codec
+    from bullrush.codec import Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,12 @@ class Outcome:
     stack: str
 
 
-def read_outcome(packed: bytes, codec: Codec | None) -> Outcome:
+def read_outcome(packed: bytes, values: Values, job_id: str) -> Outcome:
     """Decode a stored outcome; raises CodecError when the bytes are none."""
     fields = cast("list[object]", decode(packed))
     completed = fields[0] == 0
     processed, finished, made, started = cast("list[int]", fields[1:5])
-    value = fields[6] if completed else None
-    if completed and codec is not None and value is not None:
-        value = codec.decode(cast("bytes", value))
+    value = values.read(fields[6], job_id) if completed else None
     reason, error_type, stack = (None, None, "") if completed else cast("list[str]", fields[6:9])
     return Outcome(
         completed, processed, finished, made, started, str(fields[5]), value, reason, error_type, stack

@@ -59,7 +59,7 @@ from bullrush.sync.job import Job
 if TYPE_CHECKING:
     from bullrush._core.producer import Confirmation
     from bullrush.app import Connection
-    from bullrush.codec import Codec
+    from bullrush.codec import AnyCodec
     from bullrush.events.blocking import SyncQueueEvents, SyncResults
     from bullrush.events.kinds import Event
 
@@ -84,7 +84,7 @@ class Queue(Generic[DataT, ResultT]):
         prefix: str | None = None,
         defaults: JobOptions | None = None,
         events: EventsMode | None = None,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         request_timeout: Duration | None = None,
     ) -> None:
         self.name = check_name(name, "queue name")
@@ -651,7 +651,7 @@ class Queue(Generic[DataT, ResultT]):
 
 
 def _app_of(
-    connection: Connection, prefix: str | None, codec: Codec | None, request_timeout: Duration | None
+    connection: Connection, prefix: str | None, codec: AnyCodec | None, request_timeout: Duration | None
 ) -> Bullrush:
     if isinstance(connection, Bullrush):
         for option, value in (("prefix", prefix), ("codec", codec), ("request_timeout", request_timeout)):

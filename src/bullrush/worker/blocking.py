@@ -279,7 +279,7 @@ class ThreadSink:
 
     def complete(self, job: JobBase, value: object) -> None:
         """Settle as completed; a value that cannot be stored settles nothing."""
-        self._settle(job, self._sink.complete, self._exchange.pack(value))
+        self._settle(job, self._sink.complete, self._exchange.pack(job, value))
 
     def fail(self, job: JobBase, error: BaseException | str, retry: bool) -> None:
         """Settle as failed, by attempts and backoff or for good."""
