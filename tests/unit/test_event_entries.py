@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bullrush._core.codec import encode, encode_record
+from bullrush.codec import Values
 from bullrush.events import (
     EVENT_KINDS,
     Active,
@@ -56,7 +57,7 @@ def entry(**fields: bytes) -> Entry:
 
 
 def events(of: Entry, *kinds: type[Event], found: Found | None = None) -> list[Event]:
-    return decode_entry(of, "q", frozenset(kinds) or ALL, found or Found(), None)
+    return decode_entry(of, "q", frozenset(kinds) or ALL, found or Found(), Values(None, "q"))
 
 
 def packed(*values: object) -> bytes:
@@ -117,14 +118,14 @@ def test_values_are_decoded() -> None:
 def test_values_of_a_codec_are_bytes_inside_and_none_stays_none() -> None:
     codec = Hex()
     of = entry(completed=packed("1", codec.encode("hello"), "2", None))
-    found = decode_entry(of, "q", frozenset({Completed}), Found(), codec)
+    found = decode_entry(of, "q", frozenset({Completed}), Found(), Values(codec, "q"))
     assert [event.returnvalue for event in found if isinstance(event, Completed)] == ["hello", None]
 
 
 def test_a_value_that_cannot_be_decoded_is_none_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     of = entry(completed=packed("1", b"no hex", "2", Hex().encode("x")))
     with caplog.at_level(logging.WARNING, "bullrush"):
-        found = decode_entry(of, "q", frozenset({Completed}), Found(), Hex())
+        found = decode_entry(of, "q", frozenset({Completed}), Found(), Values(Hex(), "q"))
     assert [event.returnvalue for event in found if isinstance(event, Completed)] == [None, "x"]
     assert "job 1" in caplog.text
 

@@ -7,6 +7,7 @@ from typing import Any
 from bullrush._core.codec import encode
 from bullrush._core.exchange import Exchange
 from bullrush._core.job import JobBase
+from bullrush.codec import Values
 from bullrush.operations.outcomes import read_outcome
 from tests.unit.machines import (
     SUSPECTS_LEFT,
@@ -257,7 +258,7 @@ def test_the_one_outcome_that_breaks_the_script_is_found_and_its_job_fails() -> 
     assert sorted(completed) == [b"1", b"2", b"3", b"4", b"6", b"7", b"8"]
     [(kind, id, packed, _, _)] = others
     assert (kind, id) == (b"f", b"5")
-    reason = read_outcome(packed, None).reason
+    reason = read_outcome(packed, Values(None, "q"), "1").reason
     assert reason is not None
     assert "boom" in reason
     assert exchange.fatal is None

@@ -12,6 +12,7 @@ from bullrush._core.exchange import Exchange
 from bullrush._core.frames import WriteBuffer
 from bullrush._core.job import JobBase
 from bullrush._core.outcomes import split_bulks
+from bullrush.codec import Values
 from bullrush.errors import CodecError
 from bullrush.operations.outcomes import read_outcome
 from bullrush.options import Keep
@@ -50,7 +51,7 @@ def only(exchange: Exchange) -> Exchanged:
 def test_a_value_is_stored_with_times_counts_and_worker(value: object) -> None:
     exchange, [job] = working()
     exchange.complete_with(job, value)
-    outcome = read_outcome(only(exchange).completed[b"1"], None)
+    outcome = read_outcome(only(exchange).completed[b"1"], Values(None, "q"), "1")
     assert (outcome.completed, outcome.value, outcome.worker) == (True, value, "77")
     assert (outcome.attempts_made, outcome.attempts_started) == (0, 1)
     assert 0 <= outcome.finished - outcome.processed < 10_000
@@ -91,7 +92,7 @@ def test_a_job_with_options_brings_its_own_retention(
     call = only(exchange)
     [(kind, id, outcome, kept, aged)] = call.others
     assert (kind, id, kept, aged, call.completed) == (b"c", b"1", keep, age, {})
-    assert read_outcome(outcome, None).value == "v"
+    assert read_outcome(outcome, Values(None, "q"), "1").value == "v"
 
 
 # Other ends.
@@ -101,7 +102,7 @@ def test_a_failure_is_stored_with_reason_class_and_stack() -> None:
     exchange, [job] = working()
     exchange.fail(job, REASON, KIND, STACK, Keep(count=7), -1, -1)
     [(kind, id, packed, keep, age)] = only(exchange).others
-    outcome = read_outcome(packed, None)
+    outcome = read_outcome(packed, Values(None, "q"), "1")
     assert (kind, id, keep, age) == (b"f", b"1", b"7", b"-1")
     assert (outcome.completed, outcome.reason, outcome.error_type, outcome.stack) == (
         False,
@@ -117,7 +118,7 @@ def test_a_retry_counts_the_attempt_and_waits() -> None:
     exchange.retry(job, REASON, KIND, STACK, 1500)
     [(kind, _, attempts, delay, packed)] = only(exchange).others
     assert (kind, attempts, delay) == (b"r", b"1 0 0 0", b"1500")
-    assert read_outcome(packed, None).reason == "no address"
+    assert read_outcome(packed, Values(None, "q"), "1").reason == "no address"
 
 
 def test_starts_that_a_dead_worker_took_along_are_not_forgotten() -> None:

@@ -1,7 +1,5 @@
 """The default codec, "msgpack", and the job record."""
 
-from typing import ClassVar
-
 def encode(value: object) -> bytes:
     """Encode a value as MessagePack; CodecError names the path of what is not supported."""
 
