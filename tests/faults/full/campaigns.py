@@ -50,8 +50,8 @@ CAMPAIGNS: Final[dict[str, Entry]] = {
     ),
     "power-everysec": Entry(
         power_everysec,
-        "The same with appendfsync everysec, where the last second may go: how much it was, and that the rest "
-        "fits together.",
+        "The same with appendfsync everysec, where the last second may go (about half of everything here, since "
+        "the power goes twice a second): what is missing is from that second, and the rest fits together.",
     ),
     "poison": Entry(
         poison,
