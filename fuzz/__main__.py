@@ -1,7 +1,6 @@
 """Run one target: `python -m fuzz codec -max_total_time=600`; options with one dash are libFuzzer's.
 
-New inputs that reach new code are kept in build/fuzz/found, crashes in build/fuzz/crashes. With `--merge`
-nothing is fuzzed: what is needed of all inputs for the same coverage goes into build/fuzz/merged.
+New inputs that reach new code are kept in build/fuzz/found, crashes in build/fuzz/crashes.
 """
 
 from __future__ import annotations
@@ -29,8 +28,6 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     folders = [str(found), str(ROOT / "corpus" / name)]
     arguments = [sys.argv[0], *folders, f"-artifact_prefix={crashes}/{name}-", *options]
-    if options == ["--merge"]:
-        arguments = [sys.argv[0], "-merge=1", str(WORK / "merged" / name), *folders]
     atheris.Setup(arguments, target.one_input)
     atheris.Fuzz()
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Fuzzes one target (make fuzz TARGET=codec SECONDS=600) on a core built with clang, coverage and sanitizers, in build/fuzz
 # and a venv of its own. PY is the interpreter that the venv is made with; arguments go to libFuzzer.
-# KEEP=1 minimises what was found into fuzz/corpus afterwards.
+# Copy what is worth keeping from build/fuzz/found into fuzz/corpus: make test replays it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,14 +38,3 @@ export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_m
 run() { LD_PRELOAD=$runtime nice "$venv/bin/python" -m fuzz "$target" "$@"; }
 
 run -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=256 -print_final_stats=1 "$@"
-if [ -n "${KEEP:-}" ]; then
-    rm -rf "$work/merged/$target" && mkdir -p "$work/merged/$target"
-    run --merge 2>&1 | tail -3
-    find "fuzz/corpus/$target" -type f -delete
-    total=0
-    while read -r size name; do
-        total=$((total + size))
-        [ "$total" -gt 60000 ] || cp "$work/merged/$target/$name" "fuzz/corpus/$target/$name"
-    done < <(find "$work/merged/$target" -type f -printf '%s %f\n' | sort -n)
-    echo "fuzz/corpus/$target holds $(find "fuzz/corpus/$target" -type f | wc -l) inputs"
-fi

@@ -107,7 +107,7 @@ async def test_what_comes_and_goes_leaves_nothing(
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", NAMES)
 async def test_many_times_over(url: str, prefix: str, redis_client: redis.Redis, name: str) -> None:
-    await no_growth_async(live_steps(url, prefix)[name], 50, also=Counts(redis_client), unit=LIVE_BYTES)
+    await no_growth_async(live_steps(url, prefix)[name], 20, also=Counts(redis_client), unit=LIVE_BYTES)
 
 
 def test_the_blocking_classes(url: str, prefix: str, redis_client: redis.Redis) -> None:
