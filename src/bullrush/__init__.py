@@ -67,6 +67,7 @@ from bullrush.events import (
     WaitingChildren,
 )
 from bullrush.job import Job, JobBase
+from bullrush.logs import install as _install_logs
 from bullrush.operations.doctor import Diagnosis, Finding
 from bullrush.operations.fsck_report import FsckReport, Problem
 from bullrush.operations.metrics import Latencies, MetricPoint, Metrics
@@ -93,6 +94,8 @@ from bullrush.options import (
 )
 from bullrush.queue import Queue
 from bullrush.worker import Consumer, Worker
+
+_install_logs()
 
 # What programs are made of.
 __all__ = ["Bullrush", "Consumer", "Job", "JobBase", "Queue", "QueueEvents", "Worker"]

@@ -16,7 +16,7 @@ LUA = PACKAGE / "lua"
 
 # A module imports from its own layer and from those before it; `__init__` is the door and may import all.
 LAYERS = (
-    {"_core", "clock", "codec", "envelope", "errors", "keys", "options", "scripts"},
+    {"_core", "clock", "codec", "envelope", "errors", "keys", "logs", "options", "scripts"},
     {"connection", "embedded", "launcher", "operations"},
     {"app", "events", "flows", "job", "queue", "schedulers", "signals", "sync", "tasks", "worker"},
     {"cli", "contrib", "dashboard", "testing", "__main__"},
