@@ -15,7 +15,7 @@ MOST: Final = 1000
 
 
 class OneLine(logging.Filter):
-    """Escapes what could forge another line, or colour or turn a terminal's text, in the values of a message."""
+    """Escapes what could forge another line, or colour or turn the text of a terminal, in the values."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the arguments of a record; never refuse one."""
