@@ -308,13 +308,18 @@ def test_frames_arrive_in_slices(
 ) -> None:
     proxy.slice(size)
     sent = request("ECHO", "some text of several words")
-    raw.sendall(sent)
-    expected, received, most = b"$26\r\nsome text of several words\r\n", b"", 0
-    while len(received) < len(expected):
-        received += (piece := raw.recv(4096))
-        most = max(most, len(piece))
-    assert received == expected
-    assert most < len(expected), "it came in one piece"
+    expected = b"$26\r\nsome text of several words\r\n"
+
+    def comes_in_pieces() -> bool:
+        """A receiver that sleeps meanwhile finds them joined; so it takes a look or two."""
+        raw.sendall(sent)
+        pieces = [raw.recv(4096)]
+        while sum(map(len, pieces)) < len(expected):
+            pieces.append(raw.recv(4096))
+        assert b"".join(pieces) == expected
+        return len(pieces) > 1
+
+    wait_until(comes_in_pieces, 20, what="a reply in pieces")
     proxy.heal()
     raw.sendall(sent)
     assert raw.recv(4096) == expected
