@@ -62,9 +62,15 @@ class Outcomes:
         self.retries += 1
         self._progress.console.print(f"  [yellow]again[/] {job.data['url']}: {error}")
 
-    async def wait(self) -> None:
-        """Wait until no page is left."""
+    async def wait(self, queue: Queue[Page, int]) -> None:
+        """Wait until no page is left.
+
+        All that are known have ended is not enough: a page that runs may have added others that ended before
+        it could say how many they are.
+        """
         await self._all_ended.wait()
+        while any((await queue.get_job_counts("waiting", "prioritized", "delayed", "active")).values()):
+            await asyncio.sleep(0.05)
 
 
 async def run_crawl(url: str, progress: Progress, limit: RateLimit = LIMIT) -> Result:
@@ -86,7 +92,7 @@ async def _crawl(queue: Queue[Page, int], site: Site, progress: Progress, limit:
     for worker in workers:
         outcomes.listen(worker)
     async with workers[0], workers[1]:
-        await outcomes.wait()
+        await outcomes.wait(queue)
     return Result(
         found=outcomes.found,
         jobs=await queue.get_jobs(["completed", "failed"], 0, -1),

@@ -45,6 +45,7 @@ class Tap:
             while data := client.recv(65536):
                 self.sent += data
                 server.sendall(data)
+            server.shutdown(socket.SHUT_RDWR)  # a close alone waits for the thread that reads from it
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
