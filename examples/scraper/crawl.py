@@ -69,7 +69,7 @@ class Outcomes:
         it could say how many they are.
         """
         await self._all_ended.wait()
-        while any((await queue.get_job_counts("waiting", "prioritized", "delayed", "active")).values()):
+        while any((await queue.get_job_counts("waiting", "prioritized", "delayed", "active")).values()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
