@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -179,5 +180,8 @@ def test_a_leak_is_found() -> None:
     kept: list[object] = []
     with pytest.raises(AssertionError, match="bytes"):
         no_growth(lambda: kept.append(bytes(20)), 50)
-    with pytest.raises(AssertionError, match="references to None"):
+    counted = (
+        "references to None" if sys.version_info < (3, 12) else "bytes"
+    )  # None has no count from 3.12 on
+    with pytest.raises(AssertionError, match=counted):
         no_growth(lambda: kept.append(None), 50)
