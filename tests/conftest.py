@@ -13,6 +13,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from tests.faults.examine import examine
 from tests.faults.proxy import FaultProxy
 from tests.names import script_names
 from tests.servers import KINDS, Kind, Server, ServerMissing
@@ -72,12 +73,19 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         server.discard()
 
 
+def _examine_after_faults(request: pytest.FixtureRequest, server: Server) -> None:
+    """Every fault test ends with fsck, unless damage is its subject."""
+    if "faults" in request.path.parts and request.node.get_closest_marker("damaged") is None:
+        examine(server)
+
+
 @pytest.fixture
-def url(server: Server) -> str:
+def url(request: pytest.FixtureRequest, server: Server) -> Iterator[str]:
     """The address of the shared server, emptied for this test."""
     with server.client() as client:
         client.flushall()
-    return server.url
+    yield server.url
+    _examine_after_faults(request, server)
 
 
 @pytest.fixture
@@ -94,7 +102,7 @@ def redis_client(server: Server, url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def private_server() -> Iterator[PrivateServer]:
+def private_server(request: pytest.FixtureRequest) -> Iterator[PrivateServer]:
     """Make servers that the test may stop, kill, freeze and reconfigure."""
     made: list[Server] = []
 
@@ -110,8 +118,12 @@ def private_server() -> Iterator[PrivateServer]:
         return server
 
     yield start
-    for server in made:
-        server.discard()
+    try:
+        for server in made:
+            _examine_after_faults(request, server)
+    finally:
+        for server in made:
+            server.discard()
 
 
 @pytest.fixture

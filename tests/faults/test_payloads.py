@@ -119,6 +119,7 @@ def memory(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
+@pytest.mark.damaged
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("count", [160, pytest.param(10_000, marks=pytest.mark.long)])
 async def test_bytes_that_are_no_job_fail_alone_in_bounded_memory(
