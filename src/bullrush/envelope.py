@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import weakref
 import zlib
 from collections.abc import Mapping
 from functools import lru_cache
@@ -54,7 +55,7 @@ class Encrypted:
         self._subkey = lru_cache(maxsize=1024)(self._derive)
         self._head = bytes([VERSION, len(self._current)]) + self._current.encode()
         self._begin()
-        os.register_at_fork(after_in_child=self._begin)
+        _made.add(self)
 
     @property
     def name(self) -> str:
@@ -116,6 +117,17 @@ class Encrypted:
 
     def __repr__(self) -> str:
         return f"<Encrypted {self.name!r}, keys {', '.join(self._keys)}, writes with {self._current}>"
+
+
+_made: weakref.WeakSet[Encrypted] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for codec in list(_made):
+        codec._begin()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _checked_keys(keys: Mapping[str, bytes]) -> dict[str, bytes]:
