@@ -127,7 +127,8 @@ def _after_fork_in_child() -> None:
         codec._begin()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _checked_keys(keys: Mapping[str, bytes]) -> dict[str, bytes]:
