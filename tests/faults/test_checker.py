@@ -83,3 +83,9 @@ def test_a_disturbance_explains_repeats_of_its_process_in_its_time(
 
 def test_errors_are_counted() -> None:
     assert judged(Note("error", 1.0, 2, -1, "LeaseLost: gone")).errors == ["LeaseLost: gone"]
+
+
+def test_a_job_that_was_claimed_before_the_server_fell_may_start_just_after() -> None:
+    """Its claim was lost with the server, so it runs again."""
+    assert judged(Note("disturbed", 0.5, 9, EVERYBODY, "the power was cut"), AGAIN).is_clean
+    assert judged(Note("disturbed", 0.1, 9, EVERYBODY, "the power was cut"), AGAIN).unexplained
