@@ -53,7 +53,7 @@ async def work(url: str) -> None:
             await queue.add("work", number, delay="1h", job_id=f"later-{number}")
             await queue.add("fails", number, attempts=2, backoff="1h")
             await queue.add("work", number, deduplication=Deduplication(f"key {number % 4}"))
-        async with queue.process(handle, concurrency=3) as worker:
+        async with queue.process(handle, concurrency=3, lease="1s") as worker:
             await worker.wait_idle("20s")
         await queue.pause()
         await queue.add_bulk([("work", number) for number in range(10)])
