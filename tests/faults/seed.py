@@ -7,11 +7,16 @@ import random
 
 VARIABLE = "BULLRUSH_SEED"
 
+# What a short run plays, so that it is the same for everybody; long ones and the full one take new chances.
+repeatable: int | None = None
+
 
 def new_seed() -> int:
-    """The seed from the environment, or a fresh one."""
+    """The seed from the environment, the one of a short test, or a fresh one."""
     given = os.environ.get(VARIABLE)
-    return int(given) if given else random.SystemRandom().randrange(1_000_000_000)
+    if given:
+        return int(given)
+    return random.SystemRandom().randrange(1_000_000_000) if repeatable is None else repeatable
 
 
 def chance(seed: int, purpose: str) -> random.Random:
