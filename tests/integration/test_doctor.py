@@ -8,8 +8,9 @@ import pytest
 import redis
 
 from bullrush import Bullrush, Diagnosis, Finding
-from bullrush.operations.doctor import read_info, server_findings
+from bullrush.operations.doctor import server_findings
 from bullrush.operations.holes import holes_of, version_of
+from bullrush.operations.replies import read_info
 from tests.conftest import PrivateServer
 from tests.servers import KINDS, Kind
 from tests.waiting import wait_until

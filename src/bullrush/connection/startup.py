@@ -15,7 +15,8 @@ from bullrush._core.protocol import DataProtocol
 from bullrush._core.session import ReplyError
 from bullrush.connection.wire import Wire
 from bullrush.errors import UnsupportedServer
-from bullrush.operations.doctor import read_info, trouble_of
+from bullrush.operations.doctor import trouble_of
+from bullrush.operations.replies import read_info
 
 logger = logging.getLogger("bullrush")
 QUESTION = encode_command("INFO", "replication", "memory")

@@ -11,6 +11,7 @@ from bullrush._core.session import ReplyError
 from bullrush.keys import Keys
 from bullrush.operations.holes import holes_of, version_of
 from bullrush.operations.permissions import BY_TOOLS, NEEDED, denied
+from bullrush.operations.replies import read_config, read_info
 from bullrush.operations.requests import Argument, Operation, read
 from bullrush.operations.waitaof import WaitAof, probe_waitaof
 
@@ -97,22 +98,13 @@ def _info() -> Operation[dict[str, str]]:
     return read_info(reply)
 
 
-def read_info(reply: object) -> dict[str, str]:
-    """Take an answer to INFO apart; anything else says nothing."""
-    if not isinstance(reply, bytes):
-        return {}
-    lines = (line.partition(":") for line in reply.decode("utf-8", "replace").splitlines())
-    return {name: value for name, colon, value in lines if colon}
-
-
 def _settings() -> Operation[dict[str, str] | None]:
     found: dict[str, str] = {}
     for name in ("appendfsync", "save", "min-replicas-to-write"):
         reply = yield from _ask("CONFIG", "GET", name)
         if reply is None:
             return None
-        flat = [text.decode() for text in cast("list[bytes]", reply)]
-        found |= dict(zip(flat[::2], flat[1::2], strict=True))
+        found |= read_config(reply)
     return found
 
 

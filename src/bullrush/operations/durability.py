@@ -14,6 +14,7 @@ from bullrush._core.frames import encode_command
 from bullrush._core.producer import Confirmation
 from bullrush._core.session import ReplyError
 from bullrush.errors import UnsupportedServer
+from bullrush.operations.replies import read_config, read_info
 from bullrush.operations.requests import Operation, read
 from bullrush.operations.waitaof import probe_waitaof
 from bullrush.options.values import Replicas
@@ -60,8 +61,7 @@ def _replication() -> Operation[dict[str, str]]:
         raise UnsupportedServer(
             f"durability by replicas needs INFO, and the server refuses it ({error}): nothing was stored"
         ) from error
-    lines = replies[0].decode(errors="replace").splitlines()
-    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
+    return read_info(replies[0])
 
 
 def _by_disk(keys: Keys) -> Operation[Confirmation]:
@@ -99,7 +99,7 @@ def _by_waiting(keys: Keys) -> Operation[Confirmation]:
 
 
 def _is_synced(reply: object) -> bool:
-    return isinstance(reply, list) and cast("list[object]", reply)[0] == 1
+    return isinstance(reply, list) and cast("list[object]", reply)[:1] == [1]
 
 
 _PERSISTENCE = ("CONFIG", "GET", "append*")
@@ -113,19 +113,9 @@ def _persistence() -> Operation[dict[str, str]]:
             f"durability='fsync' needs CONFIG GET, and the server refuses it ({error}): nothing was stored; "
             "allow it (+config|get), or add with durability='memory'"
         ) from error
-    return _pairs(replies[0])
+    return read_config(replies[0])
 
 
 def _is_always(reply: object) -> bool:
-    settings = _pairs(reply)
+    settings = read_config(reply)
     return settings.get("appendonly") == "yes" and settings.get("appendfsync") == "always"
-
-
-def _pairs(reply: object) -> dict[str, str]:
-    """A reply of CONFIG GET: a map with RESP3, a flat list with RESP2."""
-    if isinstance(reply, dict):
-        items = cast("dict[bytes, bytes]", reply).items()
-    else:
-        flat = cast("list[bytes]", reply)
-        items = dict(zip(flat[::2], flat[1::2], strict=True)).items()
-    return {name.decode(): value.decode() for name, value in items}
