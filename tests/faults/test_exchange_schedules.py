@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from bullrush._core.factory import JobFactory
 from bullrush._core.job import JobBase
-from bullrush._core.producer import JobFactory
 from bullrush.connection.port import make_producer
 from bullrush.operations.requests import script_frame
 from bullrush.options import job_settings

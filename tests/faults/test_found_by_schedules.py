@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from bullrush._core.factory import JobFactory
 from bullrush._core.job import JobBase
-from bullrush._core.producer import JobFactory, Producer
+from bullrush._core.producer import Producer
 from bullrush._core.session import ReplyError
 from bullrush.connection.port import make_producer
 from bullrush.operations.requests import script_frame

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import msgpack
 import pytest
 
+from bullrush._core.factory import JobFactory
 from bullrush._core.frames import encode_command
 from bullrush._core.job import JobBase
-from bullrush._core.producer import Confirmation, JobFactory, Producer
+from bullrush._core.producer import Confirmation, Producer
 from bullrush.connection.port import make_producer
 from bullrush.errors import ConnectionLost, NotDurable, QueueFull
 from bullrush.operations.requests import script_frame

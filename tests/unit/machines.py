@@ -14,8 +14,9 @@ import hiredis
 
 from bullrush._core.codec import encode_record
 from bullrush._core.exchange import Exchange
+from bullrush._core.factory import JobFactory
 from bullrush._core.job import JobBase
-from bullrush._core.producer import JobFactory, Producer
+from bullrush._core.producer import Producer
 from bullrush._core.session import ReplyError, Session
 from bullrush.keys import Keys
 from bullrush.operations.requests import script_frame

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bullrush._core.codec import encode, encode_record
+from bullrush._core.factory import JobFactory
 from bullrush._core.job import JobBase
-from bullrush._core.producer import JobFactory
 from bullrush.errors import CodecError, InvalidOption, InvalidOptionType, JobCancelled, PayloadTooLarge
 from bullrush.options import Backoff, JobRef, JobSpec, check_text, job_settings
 from tests.unit.machines import NOW, make_factory, make_job

@@ -30,6 +30,16 @@ cdef int write_number(unsigned char* target, long long number) noexcept nogil:
     return sign + count
 
 
+cdef inline unsigned char* write_head(unsigned char* at, Py_ssize_t length) noexcept nogil:
+    """Announce an argument of so many bytes; returns where they go. There must be space for 24."""
+    at[0] = c"$"
+    at += 1
+    at += write_number(at, length)
+    at[0] = c"\r"
+    at[1] = c"\n"
+    return at + 2
+
+
 cdef class WriteBuffer:
     """Bytes that grow at the end. The memory stays for the next use."""
 
@@ -85,28 +95,16 @@ cdef class WriteBuffer:
 
     cdef int put_bulk_head(self, Py_ssize_t length) except -1:
         """Announce an argument whose parts follow."""
-        cdef unsigned char* at
         self.reserve(24)
-        at = self.data + self.size
-        at[0] = c"$"
-        at += 1
-        at += write_number(at, length)
-        at[0] = c"\r"
-        at[1] = c"\n"
-        self.size = at + 2 - self.data
+        self.size = write_head(self.data + self.size, length) - self.data
         return 0
 
     cdef int put_bulk_raw(self, const unsigned char* source, Py_ssize_t length) except -1:
         cdef unsigned char* at
         self.reserve(length + 26)
-        at = self.data + self.size
-        at[0] = c"$"
-        at += 1
-        at += write_number(at, length)
-        at[0] = c"\r"
-        at[1] = c"\n"
-        memcpy(at + 2, source, length)
-        at += length + 2
+        at = write_head(self.data + self.size, length)
+        memcpy(at, source, length)
+        at += length
         at[0] = c"\r"
         at[1] = c"\n"
         self.size = at + 2 - self.data

@@ -1,15 +1,13 @@
 """The producer: adds wait in a buffer while calls are in flight, and leave together."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from bullrush._core.frames import ScriptFrame
 from bullrush._core.job import JobBase
 from bullrush._core.session import Session
-from bullrush.codec import AnyCodec
 from bullrush.errors import BullrushError
-from bullrush.options import JobLike, JobSettings
 
 # A future, asyncio's or concurrent's, or what blocking callers wait for: done, set_result, set_exception.
 _Waiter: TypeAlias = object
@@ -111,29 +109,6 @@ class Producer(Session):
 
     def fail_all(self, error: BullrushError) -> None:
         """Fail everything that waits."""
-
-class JobFactory:
-    """Make jobs for one queue; nothing is sent."""
-
-    def __init__(
-        self,
-        kind: type[JobBase[Any, Any]],
-        owner: object,
-        codec: AnyCodec | None,
-        name_check: Callable[[object, str], object],
-        settings_of: Callable[[Mapping[str, object]], JobSettings | None],
-        size_limit: int,
-    ) -> None: ...
-    def make(self, name: str, data: object, settings: JobSettings | None, now_ms: int) -> JobBase[Any, Any]:
-        """Make one job. Raises InvalidOption, CodecError or PayloadTooLarge."""
-
-    def named(self, id: str) -> JobBase[Any, Any]:
-        """Make a job that is only known by its id."""
-
-    def make_all(
-        self, jobs: Iterable[JobLike], options: Mapping[str, object], now_ms: int
-    ) -> list[JobBase[Any, Any]]:
-        """Make the jobs of a chunk; `options` hold for all, those of a job win."""
 
 def monotonic_ms_offset() -> int:
     """What to add to the monotonic clock (ms) for the wall clock, until the server's is known."""

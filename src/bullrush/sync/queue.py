@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, cast
 
 from bullrush._core.codec import encode
+from bullrush._core.factory import JobFactory
 from bullrush._core.frames import encode_command
-from bullrush._core.producer import JobFactory
 from bullrush.app import Bullrush
 from bullrush.connection.sync_link import making
 from bullrush.connection.sync_port import SyncPort
