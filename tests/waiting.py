@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, overload
 
+import redis
+
 T = TypeVar("T")
 POLL = 0.002
 
@@ -41,6 +43,11 @@ async def wait_until_async(
             raise _too_late(predicate, timeout, what, value)
         await asyncio.sleep(POLL)
     return value
+
+
+def wait_for_clients(client: redis.Redis, count: int) -> None:
+    """Wait until the server sees so many connections, the asking one included: it hears of a close a bit later."""
+    wait_until(lambda: len(client.client_list()) == count, what=f"{count} connections")
 
 
 async def _evaluate(predicate: Callable[[], T | Awaitable[T]]) -> T:

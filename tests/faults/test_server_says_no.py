@@ -222,13 +222,11 @@ async def test_scripts_are_flushed_all_the_time(own: Server, admin: redis.Redis)
 async def test_a_slow_script_of_somebody_else_is_waited_for(own: Server, admin: redis.Redis) -> None:
     """BUSY is answered to everybody meanwhile; the lease is three times as long."""
     admin.config_set("busy-reply-threshold", 50)
-    rounds = 20_000_000
+    rounds = 40_000_000  # a fifth of a second or more
     async with Queue("q", own.url, request_timeout="30s") as queue:
         async with Traffic(queue, queue, lease="4s") as traffic:
             await traffic.flows()
-            began = time.monotonic()
             await asyncio.to_thread(admin.eval, SLOW.format(rounds), 0)
-            assert time.monotonic() - began > 0.1
             assert answers(admin, "BUSY") > 0
             await traffic.flows()
             await traffic.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -225,6 +226,21 @@ async def test_an_interrupted_bulk_tells_what_is_confirmed_and_what_is_only_stor
     assert isinstance(cause, NotDurable)
     assert caught.value.added == stored >= 1_000
     assert caught.value.added + len(cause.ids) == await queue.count() < 9_000
+
+
+def test_chunks_whose_time_is_over_before_they_are_asked_for_tell_that_they_are_stored(disk: Server) -> None:
+    with sync.Queue("q", disk.url, request_timeout="300ms") as queue, disk.client() as client:
+        confirmation = queue._port.confirmation("fsync")
+        client.config_set("appendfsync", "everysec")
+        window = queue._port.window(lambda jobs: None, confirmation)
+        chunks = [[queue._factory.make("work", n, None, 1) for n in range(10)] for _ in range(3)]
+        for chunk in chunks:
+            window.send(chunk)
+        time.sleep(0.5)  # time is the subject
+        error = NotDurable("the first of them", ids=[])
+        window.settle(error)
+        assert sorted(error.ids) == sorted(job.id for chunk in chunks for job in chunk)
+        assert queue.count() == 30
 
 
 async def test_memory_of_one_add_wins_over_the_queues_default(private_server: PrivateServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from datetime import date
 
@@ -21,6 +22,7 @@ from bullrush.errors import (
 )
 from bullrush.options import JobSpec
 from tests.servers import Server
+from tests.waiting import wait_for_clients
 
 
 @pytest.fixture
@@ -61,6 +63,17 @@ def test_bulk_of_several_chunks(queue: sync.Queue) -> None:
     jobs = queue.add_bulk(("n", number) for number in range(3500))
     assert len({job.id for job in jobs}) == 3500 == queue.count()
     assert [job.data for job in queue.get_jobs("waiting", 0, 1, ascending=True)] == [0, 1]
+
+
+def test_a_stream_whose_jobs_take_longer_to_make_than_the_timeout(url: str, prefix: str) -> None:
+    def jobs() -> Iterator[tuple[str, int]]:
+        for number in range(60):
+            if number % 10 == 0:
+                time.sleep(0.15)  # time is the subject
+            yield "n", number
+
+    with sync.Queue("q", url, prefix=prefix, request_timeout="200ms") as queue:
+        assert queue.add_stream(jobs(), chunk_size=10) == 60 == queue.count()
 
 
 def test_a_stream_in_constant_memory(queue: sync.Queue) -> None:
@@ -139,7 +152,7 @@ def test_control(queue: sync.Queue, redis_client: redis.Redis) -> None:
 def test_a_closed_queue_may_be_used_again(queue: sync.Queue, redis_client: redis.Redis) -> None:
     queue.add("a")
     queue.close()
-    assert len(redis_client.client_list()) == 1  # the one that asks
+    wait_for_clients(redis_client, 1)  # the one that asks
     queue.add("b")
     assert queue.count() == 2
 
@@ -150,9 +163,9 @@ def test_queues_of_an_app_share_a_connection(url: str, prefix: str, redis_client
     assert app.sync_queue("one") is one
     one.add("a")
     two.add("b")
-    assert len(redis_client.client_list()) == 2
+    wait_for_clients(redis_client, 2)
     app.close_sync()
-    assert len(redis_client.client_list()) == 1
+    wait_for_clients(redis_client, 1)
 
 
 async def test_closing_the_app_closes_the_blocking_queues(
@@ -160,7 +173,7 @@ async def test_closing_the_app_closes_the_blocking_queues(
 ) -> None:
     async with bullrush.Bullrush(url, prefix=prefix) as app:
         await asyncio.to_thread(app.sync_queue("one").add, "a")
-    assert len(redis_client.client_list()) == 1
+    wait_for_clients(redis_client, 1)
 
 
 def test_a_server_that_forgets_its_scripts_is_told_again(

@@ -16,6 +16,7 @@ from bullrush import sync
 from bullrush.errors import ConnectionLost
 from tests.conftest import MakeProxy
 from tests.servers import Server
+from tests.waiting import wait_for_clients
 
 THREADS = 8
 EACH = 5000
@@ -55,7 +56,7 @@ def test_threads_share_batches_and_every_job_is_stored_once(
     ids = together(lambda thread: [queue.add("n", [thread, n]).id for n in range(EACH)])
     calls = scripts_run(redis_client) - before
     assert len({job_id for own in ids for job_id in own}) == THREADS * EACH
-    assert len(redis_client.client_list()) == 2
+    wait_for_clients(redis_client, 2)
     found = Counter(tuple(data) for data in stored(queue))
     assert found == Counter([(-1, 0), *((thread, n) for thread in range(THREADS) for n in range(EACH))])
     assert calls < THREADS * EACH / 2, "adds of several threads do not share calls"
@@ -123,7 +124,7 @@ def test_threads_that_begin_together_make_one_connection(
 ) -> None:
     queue = sync.Queue("q", url, prefix=prefix)
     together(lambda _: queue.add("n"), 16)
-    assert len(redis_client.client_list()) == 2
+    wait_for_clients(redis_client, 2)
     assert redis_client.hlen(f"{{{prefix}:q}}:sessions") == 1
     queue.close()
 

@@ -137,15 +137,19 @@ class SyncLink:
         me = get_ident()
         inside = self._leader == me  # a signal handler, and what it interrupted leads on afterwards
         try:
-            while not done() and (left := deadline - monotonic()) > 0:
+            while not done():
+                left = deadline - monotonic()
                 if self._leader is None:
                     self._leader = me
-                if self._leader == me:
+                if self._leader != me:
+                    self._follow(done, max(left, 0.0))
+                    if left <= 0 and self._leader is not None:
+                        break
+                elif left > 0:
                     self._turn(done, deadline)
                 else:
-                    self._follow(done, left)
-            if self._leader == me and not done():
-                self._watch(monotonic())
+                    self._look_last()
+                    break
         finally:
             if self._leader == me and not inside:
                 self._leader = None
@@ -195,6 +199,21 @@ class SyncLink:
         except OSError:
             self._lose(wire)
         self._unfinished = False
+
+    def _look_last(self) -> None:
+        """Read what has come before anything is given up: an answer in time is one, however late we look.
+
+        A caller may have done something else meanwhile, like making the jobs of the next chunk.
+        """
+        wire = self._wire
+        if wire is not None and not self._unfinished:
+            self._unfinished = True
+            try:
+                self._receive(wire, monotonic())
+            except OSError:
+                self._lose(wire)
+            self._unfinished = False
+        self._watch(monotonic())
 
     def _send(self, wire: Wire, deadline: float) -> None:
         now = monotonic()
