@@ -67,13 +67,12 @@ def test_bulk_of_several_chunks(queue: sync.Queue) -> None:
 
 def test_a_stream_whose_jobs_take_longer_to_make_than_the_timeout(url: str, prefix: str) -> None:
     def jobs() -> Iterator[tuple[str, int]]:
-        for number in range(60):
-            if number % 10 == 0:
-                time.sleep(0.15)  # time is the subject
+        for number in range(600):
             yield "n", number
+        time.sleep(0.5)  # time is the subject
 
     with sync.Queue("q", url, prefix=prefix, request_timeout="200ms") as queue:
-        assert queue.add_stream(jobs(), chunk_size=10) == 60 == queue.count()
+        assert queue.add_stream(jobs(), chunk_size=300) == 600 == queue.count()
 
 
 def test_a_stream_in_constant_memory(queue: sync.Queue) -> None:

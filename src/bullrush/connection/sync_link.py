@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bullrush.connection.address import Address
 
 STEADY = 1.0  # s; a wire that lived this long is replaced without a pause
+GRACE = 2 * TICK  # s; a follower waits on, since the leader knows what became of an overdue request
 AT_EXIT = 2.0  # s; for what an interrupted call left behind
 
 # Held while links and ports are made, so that threads that begin together share one.
@@ -136,15 +137,11 @@ class SyncLink:
         """Lead or follow until `done()` is true or the deadline (s, monotonic) has passed."""
         me = get_ident()
         inside = self._leader == me  # a signal handler, and what it interrupted leads on afterwards
+        deadline = max(deadline, monotonic())  # what is asked for too late is looked for as well
         try:
-            while not done():
-                left = deadline - monotonic()
-                if self._leader is None:
-                    self._leader = me
-                if self._leader != me:
-                    self._follow(done, max(left, 0.0))
-                    if left <= 0 and self._leader is not None:
-                        break
+            while not done() and (left := deadline - monotonic()) > -GRACE:
+                if not self._lead(me):
+                    self._follow(done, left + GRACE)
                 elif left > 0:
                     self._turn(done, deadline)
                 else:
@@ -155,15 +152,21 @@ class SyncLink:
                 self._leader = None
             self._pass_on()
 
+    def _lead(self, me: int) -> bool:
+        """Take the lead, unless another thread has it."""
+        if self._leader is None:
+            self._leader = me
+        return self._leader == me
+
     # Following.
 
     def _follow(self, done: Callable[[], object], left: float) -> None:
-        """Sleep until served or made leader. Overdue requests the leader gives up: it knows what was sent."""
+        """Sleep until served or made leader, at most `left` s. The leader gives up what is overdue."""
         baton: SimpleQueue[None] = SimpleQueue()
         self._followers[baton] = done
         try:
             if self._leader is not None:
-                baton.get(timeout=left + 2 * TICK)
+                baton.get(timeout=left)
         except Empty:
             pass
         finally:
