@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import server
@@ -23,18 +23,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 1 if any measurement failed."""
     options = _parser().parse_args(arguments)
     try:
-        variants, binary = select(options.only), server.find(options.server)
+        variants, binaries = select(options.only), _servers(options.contenders)
     except (ValueError, RuntimeError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
     cores = Cores.of_this_machine(pin=not options.no_pin)
-    contenders, skipped = _describe(options.contenders)
-    report = Report(Machine.now(server.describe(binary), cores), contenders, options.quick, skipped)
+    contenders, skipped = _describe(options.contenders, binaries)
+    servers = ", ".join(server.describe(binary) for binary in binaries.values())
+    report = Report(Machine.now(servers, cores), contenders, options.quick, skipped)
+    path = options.json or RESULTS / _file_name(report)
+    if options.add and path.exists():
+        report.add_to(path)
     print("\n".join(report.head()))
-    lab = Lab(binary, cores, options.quick)
-    path = options.json or RESULTS / _file_name(report, options.server)
+    lab = Lab(binaries, cores, options.quick)
     for variant in variants:
-        _run_case(lab, report, variant, options.rounds or (1 if options.quick else 5))
+        _run_case(lab, report, variant, options.rounds)
         report.write(path)  # after every case: an interrupted run keeps what it has
     print(f"written to {path}")
     return 1 if report.failures else 0
@@ -43,21 +46,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="a tenth of the jobs and one round; do not quote it"
+        "--quick",
+        action="store_true",
+        help="a tenth of the jobs, one round, the main contenders; do not quote it",
     )
     parser.add_argument("--only", nargs="+", default=[], metavar="SCENARIO", help="process, or process/100")
     parser.add_argument("--contenders", nargs="+", default=list(LAUNCHERS), choices=list(LAUNCHERS))
-    parser.add_argument("--rounds", type=int, help="default 5, with --quick 1")
-    parser.add_argument("--server", choices=("redis", "valkey"), default="redis")
+    parser.add_argument(
+        "--rounds", type=int, help="default 1 to 5, by scenario and contender; with --quick 1"
+    )
     parser.add_argument("--no-pin", action="store_true", help="leave the choice of cores to the kernel")
     parser.add_argument("--json", type=Path, metavar="PATH", help="default: a file in benchmarks/results/")
+    parser.add_argument("--add", action="store_true", help="keep the cases that are in the file already")
     return parser
 
 
-def _describe(names: Sequence[str]) -> tuple[dict[str, About], dict[str, str]]:
+def _servers(names: Sequence[str]) -> dict[str, str]:
+    """The binaries that are here. Raises RuntimeError without redis-server."""
+    binaries = {"redis": server.find("redis")}
+    if any(LAUNCHERS[name].server == "valkey" for name in names):
+        try:
+            binaries["valkey"] = server.find("valkey")
+        except RuntimeError as error:
+            print(f"benchmarks: {error}", file=sys.stderr)
+    return binaries
+
+
+def _describe(names: Sequence[str], binaries: Mapping[str, str]) -> tuple[dict[str, About], dict[str, str]]:
     contenders: dict[str, About] = {}
     skipped: dict[str, str] = {}
     for name in names:
+        if LAUNCHERS[name].server not in binaries:
+            skipped[name] = f"no {LAUNCHERS[name].server} server here"
+            continue
         try:
             contenders[name] = LAUNCHERS[name].describe()
         except Unavailable as error:
@@ -65,14 +86,24 @@ def _describe(names: Sequence[str]) -> tuple[dict[str, About], dict[str, str]]:
     return contenders, skipped
 
 
-def _run_case(lab: Lab, report: Report, variant: Variant, rounds: int) -> None:
+def _entered(report: Report, variant: Variant) -> list[str]:
+    """The contenders that have the feature, and for which it is worth the time."""
+    scenario = variant.scenario
+    able = [name for name, about in report.contenders.items() if scenario.function in about["scenarios"]]
+    return [name for name in able if not scenario.only or name in scenario.only]
+
+
+def _run_case(lab: Lab, report: Report, variant: Variant, rounds: int | None) -> None:
     """All rounds of all contenders, interleaved, and in another order each round."""
-    entered = [n for n, about in report.contenders.items() if variant.scenario.name in about["scenarios"]]
+    entered = _entered(report, variant)
+    wanted = {name: rounds or (1 if lab.quick else variant.rounds(LAUNCHERS[name].pace)) for name in entered}
     results: dict[str, list[Run]] = {}
     failures: dict[str, str] = {}
-    for turn in range(rounds):
-        shift = turn % len(entered) if entered else 0
+    for turn in range(max(wanted.values(), default=0)):
+        shift = turn % len(entered)
         for name in entered[shift:] + entered[:shift]:
+            if turn >= wanted[name] or name in failures:
+                continue
             try:
                 results.setdefault(name, []).append(_measure(lab, variant, LAUNCHERS[name]))
             except RunFailed as error:
@@ -83,6 +114,7 @@ def _run_case(lab: Lab, report: Report, variant: Variant, rounds: int) -> None:
         if results.get(name)
     ]
     report.cases[variant.name], report.runs[variant.name] = rows, results
+    report.failures.pop(variant.name, None)
     if failures:
         report.failures[variant.name] = failures
     print_case(variant, rows, failures)
@@ -98,10 +130,9 @@ def _label(report: Report, name: str) -> str:
     return report.contenders[name]["label"]
 
 
-def _file_name(report: Report, kind: str) -> str:
+def _file_name(report: Report) -> str:
     # A quick run is not worth keeping: the name is one that git ignores.
-    day = report.machine.date[:10]
-    return "quick.tmp.json" if report.quick else f"{day}-{kind}-{os.uname().machine}.json"
+    return "quick.tmp.json" if report.quick else f"{report.machine.date[:10]}-{os.uname().machine}.json"
 
 
 if __name__ == "__main__":

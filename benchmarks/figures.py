@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.contenders.harness import Result
+from benchmarks.harness.case import Result
 from benchmarks.runner import Run
-from benchmarks.scenarios import Scenario
+from benchmarks.scenarios import MORE_IS_BETTER, Scenario
 
 MAX_WALL_TO_BUSY = 1.3
 MAX_OTHERS = 0.1
@@ -70,7 +70,7 @@ def summarize(scenario: Scenario, contender: str, label: str, runs: Sequence[Run
         flagged=scenario.saturating and wall_to_busy > MAX_WALL_TO_BUSY,
         extra={key: median(result["extra"][key] for result in results) for key in results[0]["extra"]},
         decisive=median(decisive),
-        lower_is_better=scenario.figure != "rate",
+        lower_is_better=scenario.figure not in MORE_IS_BETTER,
     )
 
 

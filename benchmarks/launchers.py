@@ -17,9 +17,8 @@ from benchmarks.scenarios import Pace
 
 CONTENDERS = Path(__file__).parent / "contenders"
 BUILD = ROOT / "build" / "bench"
-NODE_DIR = BUILD / "node"
-PYPI_DIR = BUILD / "bullmq_pypi"
-INSTALL_TIMEOUT_S = 300.0
+INSTALL_TIMEOUT_S = 600.0
+DESCRIBE_TIMEOUT_S = 30.0
 
 
 class About(TypedDict):
@@ -44,6 +43,7 @@ class Launcher:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] = lambda: None
+    server: str = "redis"
 
     def environ(self) -> dict[str, str]:
         return {**os.environ, **self.environment}
@@ -58,7 +58,7 @@ class Launcher:
                 env=self.environ(),
                 capture_output=True,
                 text=True,
-                timeout=30,
+                timeout=DESCRIBE_TIMEOUT_S,
                 check=True,
             )
         except subprocess.CalledProcessError as error:
@@ -69,24 +69,45 @@ class Launcher:
         return about
 
 
-def _install_node() -> None:
+def _own(name: str, environment: Mapping[str, str] | None = None, server: str = "redis") -> Launcher:
+    """bullrush or the floor, from the environment that runs the suite."""
+    module = "floor" if name == "floor" else "bullrush"
+    command = (sys.executable, "-m", f"benchmarks.contenders.{module}")
+    return Launcher(name, Pace.FAST, command, environment or {}, server=server)
+
+
+def _python(name: str, *packages: str) -> Launcher:
+    """A Python library in an environment of its own, since they want different versions of redis-py."""
+    folder = BUILD / name
+    command = (str(folder / "bin" / "python"), "-m", f"benchmarks.contenders.{name}")
+    return Launcher(name, Pace.SLOW, command, prepare=lambda: _install_python(folder, packages))
+
+
+def _node(name: str) -> Launcher:
+    folder = BUILD / "node"
+    command = ("node", str(CONTENDERS / f"{name}.mjs"))
+    environment = {"BENCH_NODE_DIR": str(folder), "NODE_ENV": "production"}
+    return Launcher(name, Pace.MEDIUM, command, environment, lambda: _install_node(folder))
+
+
+def _install_node(folder: Path) -> None:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise Unavailable("node and npm are not on PATH")
-    if (NODE_DIR / "node_modules" / "bullmq").exists():
+    if (folder / "node_modules" / "bullmq").exists():
         return
-    NODE_DIR.mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path(__file__).parent / "package.json", NODE_DIR)
-    _install([npm, "install", "--no-package-lock", "--no-audit", "--no-fund"], NODE_DIR)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(__file__).parent / "package.json", folder)
+    _install([npm, "install", "--no-package-lock", "--no-audit", "--no-fund"], folder)
 
 
-def _install_pypi() -> None:
-    # An environment of its own, because it may want another redis-py; hiredis, because bullrush has it too.
-    if (PYPI_DIR / "installed").exists():
+def _install_python(folder: Path, packages: tuple[str, ...]) -> None:
+    stamp = folder / "installed"
+    if stamp.exists() and stamp.read_text() == " ".join(packages):
         return
-    _install([sys.executable, "-m", "venv", "--clear", str(PYPI_DIR)], ROOT)
-    _install([str(PYPI_DIR / "bin" / "pip"), "install", "--quiet", "bullmq>=3", "hiredis>=3.2"], ROOT)
-    (PYPI_DIR / "installed").touch()
+    _install([sys.executable, "-m", "venv", "--clear", str(folder)], ROOT)
+    _install([str(folder / "bin" / "pip"), "install", "--quiet", *packages], ROOT)
+    stamp.write_text(" ".join(packages))
 
 
 def _install(command: list[str], folder: Path) -> None:
@@ -106,28 +127,24 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else "it ended without a word"
 
 
-def _python(module: str, python: str = sys.executable) -> tuple[str, ...]:
-    return (python, "-m", f"benchmarks.contenders.{module}")
-
-
+# hiredis for everybody, because bullrush has it too.
 LAUNCHERS = {
     launcher.name: launcher
     for launcher in (
-        Launcher("bullrush", Pace.FAST, _python("bullrush")),
-        Launcher("bullrush_uvloop", Pace.FAST, _python("bullrush"), {"BENCH_LOOP": "uvloop"}),
-        Launcher("floor", Pace.FAST, _python("floor")),
-        Launcher(
-            "bullmq_node",
-            Pace.MEDIUM,
-            ("node", str(CONTENDERS / "bullmq_node.mjs")),
-            {"BENCH_NODE_DIR": str(NODE_DIR), "NODE_ENV": "production"},
-            _install_node,
-        ),
-        Launcher(
-            "bullmq_pypi",
-            Pace.SLOW,
-            _python("bullmq_pypi", str(PYPI_DIR / "bin" / "python")),
-            prepare=_install_pypi,
-        ),
+        _own("bullrush"),
+        _own("bullrush_valkey", {"BENCH_LABEL": "bullrush on Valkey"}, server="valkey"),
+        _own("bullrush_uvloop", {"BENCH_LABEL": "bullrush on uvloop", "BENCH_LOOP": "uvloop"}),
+        _own("floor"),
+        _node("bullmq_node"),
+        _python("bullmq_pypi", "bullmq>=3", "hiredis>=3.2"),
+        _python("celery", "celery[redis]>=5.5", "hiredis>=3.2"),
+        _python("rq", "rq>=2.6", "hiredis>=3.2"),
+        _python("dramatiq", "dramatiq[redis]>=2", "hiredis>=3.2"),
+        _python("huey", "huey>=2.5", "redis>=5", "hiredis>=3.2"),
+        _python("arq", "arq>=0.26", "hiredis>=3.2"),
+        _python("saq", "saq[redis,hiredis]>=0.24", "hiredis>=3.2"),
+        _python("streaq", "streaq>=6", "redis>=5", "hiredis>=3.2"),
+        _python("taskiq", "taskiq-redis>=1.1", "hiredis>=3.2"),
+        _python("docket", "pydocket>=0.15", "hiredis>=3.2"),
     )
 }

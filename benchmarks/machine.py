@@ -65,6 +65,7 @@ class Machine:
     node: str
     cpu: str
     cores: int
+    memory: str
     kernel: str
     pinning: str
 
@@ -81,6 +82,7 @@ class Machine:
             node=_output("node", "--version") or "none",
             cpu=_cpu_model(),
             cores=cores.available,
+            memory=_memory(),
             kernel=f"{platform.system()} {platform.release()}",
             pinning=cores.describe(),
         )
@@ -108,6 +110,14 @@ def _commit() -> str:
     commit = _output("git", "rev-parse", "--short", "HEAD") or "none"
     changed = _output("git", "status", "--porcelain", "--untracked-files=no")
     return f"{commit} with changes" if changed else commit
+
+
+def _memory() -> str:
+    info = Path("/proc/meminfo")
+    if not info.exists():
+        return "unknown"
+    kilobytes = int(info.read_text().split("MemTotal:")[1].split()[0])
+    return f"{kilobytes / 2**20:.1f} GiB"
 
 
 def _cpu_model() -> str:

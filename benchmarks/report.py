@@ -49,6 +49,23 @@ class Report:
         ]
         return lines + [f"{name}: skipped, {why}" for name, why in self.skipped.items()]
 
+    def add_to(self, path: Path) -> None:
+        """Take over the cases of an earlier file that this run does not measure again.
+
+        Raises ValueError when it was another machine, commit or server.
+        """
+        earlier = json.loads(path.read_text())
+        for what in ("commit", "server", "cpu", "python"):
+            if earlier["machine"][what] != getattr(self.machine, what):
+                raise ValueError(f"{path} was measured with another {what}: {earlier['machine'][what]}")
+        self.contenders = {**earlier["contenders"], **self.contenders}
+        self.cases = {name: [Row(**row) for row in rows] for name, rows in earlier["cases"].items()}
+        self.runs = {
+            case: {name: [Run(**run) for run in runs] for name, runs in contenders.items()}
+            for case, contenders in earlier["runs"].items()
+        }
+        self.failures = earlier["failures"]
+
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
@@ -75,8 +92,13 @@ def _meaning(scenario: Scenario) -> str:
     return {
         "rate": "jobs/s",
         "redis_us": "server CPU",
+        "job_redis_us": "server CPU",
         "overhead_bytes": "bytes beyond the payload",
         "p50_ms": "median latency",
+        "p99_ms": "99th percentile",
+        "of_the_possible": "share of the possible",
+        "rss_mb": "resident memory",
+        "seconds": "seconds",
     }[scenario.figure]
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from benchmarks import server
-from benchmarks.contenders.harness import Result
+from benchmarks import network, server
 from benchmarks.disturbance import Watch
+from benchmarks.harness.case import Result
 from benchmarks.launchers import Launcher
 from benchmarks.machine import ROOT, Cores
 from benchmarks.scenarios import Variant
 
-RUN_TIMEOUT_S = 180.0
+RUN_TIMEOUT_S = 240.0
 
 
 class RunFailed(Exception):
@@ -30,31 +31,24 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """Where measurements are made."""
+    """Where measurements are made. `binaries` are the servers that are here, by kind."""
 
-    binary: str
+    binaries: dict[str, str]
     cores: Cores
     quick: bool
 
     def measure(self, variant: Variant, launcher: Launcher) -> Run:
         """Run one contender through one case. Raises `RunFailed`."""
-        pinned, watch = self.cores if variant.scenario.pinned else None, Watch()
-        with server.running(self.binary, pinned) as port:
-            command = [*launcher.command, self._order(variant, launcher, port)]
+        scenario, watch = variant.scenario, Watch()
+        pinned = self.cores if scenario.pinned else None
+        with ExitStack() as stack:
+            port = stack.enter_context(server.running(self.binaries[launcher.server], pinned))
+            if scenario.far:
+                port = stack.enter_context(network.between(port, scenario.far, pinned))
+            order = json.dumps({**variant.order(launcher.pace, quick=self.quick), "port": port})
+            command = [*launcher.command, order]
             result = _answer(pinned.on_client_core(command) if pinned else command, launcher)
         return Run(result, watch.others())
-
-    def _order(self, variant: Variant, launcher: Launcher, port: int) -> str:
-        order: dict[str, str | int] = {
-            "scenario": variant.scenario.name,
-            "count": variant.count(launcher.pace, quick=self.quick),
-            "host": "127.0.0.1",
-            "port": port,
-            "concurrency": 1,
-            "batch": 1_000,
-            "role": "worker",
-        }
-        return json.dumps({**order, **variant.parameters})
 
 
 def _answer(command: list[str], launcher: Launcher) -> Result:

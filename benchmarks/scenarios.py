@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
-Figure = Literal["rate", "redis_us", "overhead_bytes", "p50_ms"]
+Figure = Literal[
+    "rate",
+    "redis_us",
+    "overhead_bytes",
+    "p50_ms",
+    "p99_ms",
+    "of_the_possible",
+    "rss_mb",
+    "seconds",
+    "job_redis_us",
+]
+MORE_IS_BETTER: frozenset[Figure] = frozenset({"rate", "of_the_possible"})
 
 
 class Pace(Enum):
@@ -18,22 +29,43 @@ class Pace(Enum):
     SLOW = 2
 
 
+class Weight(Enum):
+    """How often it is measured: rounds for fast and medium contenders, and for slow ones."""
+
+    HEAD = (5, 3)
+    REST = (3, 1)
+    ONCE = (1, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One row group of the report.
 
-    `counts` are the jobs per pace. `figure` decides the ratios: jobs per second, or what should be small.
-    `saturating`: the server or a client should be busy all the time, so a run where neither was is flagged.
+    `counts` are the jobs per pace. `figure` decides the ratios: jobs per second, or what else counts.
+    `runs` is the contender's function, if it isn't named like the scenario.
+    `saturating`: the server or a client should be busy all the time, so a run where neither was is thrown away.
     `pinned`: server on one core, contender on another; else the kernel places them.
+    `far`: microseconds that the network takes each way.
+    `rates` are jobs a second per pace, where the scenario has a rate.
+    `only`: contenders for which it is worth the time; none: all that have the feature.
     """
 
     name: str
     title: str
     counts: tuple[int, int, int]
     figure: Figure = "rate"
+    runs: str = ""
+    weight: Weight = Weight.REST
     saturating: bool = True
     pinned: bool = True
+    far: int = 0
+    rates: tuple[int, int, int] = (0, 0, 0)
+    only: frozenset[str] = frozenset()
     variants: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: {"": {}})
+
+    @property
+    def function(self) -> str:
+        return self.runs or self.name
 
     def cases(self) -> Iterator[Variant]:
         for name, parameters in self.variants.items():
@@ -55,13 +87,23 @@ class Variant:
     def matches(self, wanted: str) -> bool:
         return wanted in (self.scenario.name, self.name)
 
-    def count(self, pace: Pace, *, quick: bool) -> int:
-        """Jobs for a contender of that pace; a quick run takes a tenth, but not too few to mean anything."""
-        full = self.scenario.counts[pace.value]
-        if not quick:
-            return full
-        least = (20_000, 4_000, 1_000)[pace.value]
-        return min(full, max(full // 10, least))
+    def rounds(self, pace: Pace) -> int:
+        often, seldom = self.scenario.weight.value
+        return seldom if pace is Pace.SLOW else often
+
+    def order(self, pace: Pace, *, quick: bool) -> dict[str, int | str]:
+        """What a contender of that pace is asked to do; a quick run takes a tenth, but not too few to mean anything."""
+        full = self.parameters.get("count", self.scenario.counts[pace.value])
+        least = (20_000, 4_000, 500)[pace.value]
+        count = min(full, max(full // 10, least)) if quick else full
+        rate = self.scenario.rates[pace.value]
+        return {
+            "concurrency": 1,
+            "rate": rate,
+            **self.parameters,
+            "scenario": self.scenario.function,
+            "count": count,
+        }
 
 
 def _concurrency(*values: int) -> dict[str, dict[str, int]]:
@@ -69,65 +111,220 @@ def _concurrency(*values: int) -> dict[str, dict[str, int]]:
 
 
 def _batches(*values: int) -> dict[str, dict[str, int]]:
-    return {str(n): {"batch": n} for n in values}
+    return {str(n): {"batch": n, "concurrency": n} for n in values}
 
+
+BIG = frozenset({"bullrush", "bullrush_valkey", "bullmq_node"})
 
 SCENARIOS = (
     Scenario(
-        "add_bulk",
-        "add in chunks of 1,000, by callers at once",
-        (300_000, 40_000, 30_000),
-        variants=_concurrency(1, 2),
-    ),
-    Scenario("add_concurrent", "1,000 tasks that await add in a loop", (200_000, 40_000, 10_000)),
-    Scenario(
         "add_sequential",
         "add one by one, beside a bare PING",
-        (10_000, 10_000, 5_000),
+        (10_000, 10_000, 3_000),
         figure="p50_ms",
+        weight=Weight.HEAD,
         saturating=False,
     ),
     Scenario(
+        "add_concurrent", "1,000 callers that add in a loop", (200_000, 40_000, 4_000), weight=Weight.HEAD
+    ),
+    Scenario(
+        "add_bulk",
+        "add in chunks of 1,000, by callers at once",
+        (500_000, 40_000, 10_000),
+        weight=Weight.HEAD,
+        variants=_concurrency(1, 2),
+    ),
+    Scenario(
         "process",
-        "process no-op async handlers, by concurrency",
-        (300_000, 20_000, 3_000),
+        "process no-op handlers, by concurrency",
+        (400_000, 20_000, 2_000),
+        weight=Weight.HEAD,
         variants=_concurrency(1, 10, 100, 1_000),
     ),
     Scenario(
         "process_threads",
         "process no-op def handlers in threads, concurrency 10",
-        (300_000, 20_000, 3_000),
-        variants={"10": {"concurrency": 10}},
+        (400_000, 20_000, 2_000),
+        weight=Weight.HEAD,
+        variants=_concurrency(10),
+    ),
+    Scenario(
+        "process_two",
+        "two worker processes share the jobs",
+        (400_000, 20_000, 3_000),
+        pinned=False,
+        variants=_concurrency(100),
     ),
     Scenario(
         "produce_and_process",
         "producer and worker at once on both cores, end to end",
-        (400_000, 20_000, 3_000),
+        (500_000, 20_000, 2_000),
+        weight=Weight.HEAD,
         pinned=False,
-        variants={"100": {"concurrency": 100}},
+        variants=_concurrency(100),
+    ),
+    Scenario(
+        "wait",
+        "handlers that wait, as one that asks a remote service does",
+        (60_000, 10_000, 2_000),
+        figure="rate",
+        saturating=False,
+        variants={
+            "1ms": {"concurrency": 100, "wait_us": 1_000},
+            "100ms": {"concurrency": 1_000, "wait_us": 100_000},
+        },
+    ),
+    Scenario(
+        "hash",
+        "handlers that hash 64 KiB each, in threads where there is a choice",
+        (10_000, 10_000, 2_000),
+        runs="compute",
+        saturating=False,
+        variants=_concurrency(10),
+    ),
+    Scenario(
+        "payload",
+        "add and process jobs of one size",
+        (100_000, 10_000, 1_000),
+        variants={
+            "50B": {"concurrency": 100, "size": 50},
+            "1KB": {"concurrency": 100, "size": 1_000},
+            "100KB": {"concurrency": 100, "size": 100_000, "count": 1_000},
+        },
+    ),
+    Scenario(
+        "priorities",
+        "add and process jobs of ten priorities",
+        (200_000, 10_000, 1_000),
+        variants=_concurrency(100),
+    ),
+    Scenario(
+        "delayed",
+        "how late jobs start that fall due over a second",
+        (5_000, 2_000, 300),
+        figure="p99_ms",
+        saturating=False,
+        rates=(5_000, 2_000, 300),
+        variants=_concurrency(100),
+    ),
+    Scenario(
+        "rate_limit",
+        "a queue-wide limit of 500 a second, how much of it is used",
+        (2_001, 2_001, 2_001),
+        figure="of_the_possible",
+        saturating=False,
+        rates=(500, 500, 500),
+        variants=_concurrency(100),
+    ),
+    Scenario(
+        "latency_idle",
+        "add to handler start, idle, two processes",
+        (2_000, 2_000, 1_000),
+        runs="latency",
+        figure="p50_ms",
+        weight=Weight.HEAD,
+        saturating=False,
+        pinned=False,
+    ),
+    Scenario(
+        "latency_load",
+        "add to handler start at about half of what the contender can do, two processes",
+        (300_000, 12_000, 1_000),
+        runs="latency",
+        figure="p99_ms",
+        saturating=False,
+        pinned=False,
+        rates=(100_000, 4_000, 300),
+        variants=_concurrency(100),
+    ),
+    Scenario(
+        "memory",
+        "server memory of a waiting job beyond its payload",
+        (100_000, 50_000, 10_000),
+        figure="overhead_bytes",
+        weight=Weight.ONCE,
+        saturating=False,
+    ),
+    Scenario(
+        "worker_idle",
+        "a worker without work",
+        (1, 1, 1),
+        figure="rss_mb",
+        weight=Weight.ONCE,
+        saturating=False,
+        pinned=False,
+        variants=_concurrency(10),
     ),
     Scenario(
         "redis_cpu",
         "server CPU of a job, add to finished, by batch",
-        (100_000, 10_000, 3_000),
+        (200_000, 10_000, 2_000),
         figure="redis_us",
         saturating=False,
         variants=_batches(1_000, 100, 10),
     ),
     Scenario(
-        "memory",
-        "server memory of a waiting job beyond its payload",
-        (100_000, 100_000, 100_000),
-        figure="overhead_bytes",
-        saturating=False,
-    ),
-    Scenario(
-        "latency_idle",
-        "add to handler start, idle, two processes",
-        (2_000, 2_000, 2_000),
-        figure="p50_ms",
+        "redis_cpu_paced",
+        "server CPU of a job when they come one by one",
+        (3_000, 3_000, 900),
+        figure="redis_us",
         saturating=False,
         pinned=False,
+        rates=(1_000, 1_000, 300),
+        variants=_concurrency(100),
+    ),
+    Scenario(
+        "recovery",
+        "a worker is killed with 10 jobs: seconds until another one has run them, by default settings",
+        (10, 10, 10),
+        figure="seconds",
+        weight=Weight.ONCE,
+        saturating=False,
+        pinned=False,
+        variants=_concurrency(10),
+    ),
+    Scenario(
+        "far_add_concurrent",
+        "add from 1,000 callers, 1 ms from the server and back",
+        (200_000, 40_000, 4_000),
+        runs="add_concurrent",
+        saturating=False,
+        far=500,
+    ),
+    Scenario(
+        "far_add_bulk",
+        "add in bulk, 1 ms from the server and back",
+        (500_000, 40_000, 10_000),
+        runs="add_bulk",
+        saturating=False,
+        far=500,
+        variants={"1": {"concurrency": 1}, "10000": {"concurrency": 1, "batch": 10_000}},
+    ),
+    Scenario(
+        "far_process",
+        "process no-op handlers, 1 ms from the server and back",
+        (400_000, 20_000, 2_000),
+        runs="process",
+        saturating=False,
+        far=500,
+        variants=_concurrency(10, 100, 1_000),
+    ),
+    Scenario(
+        "growth",
+        "server CPU of a job, add to finished, with so many waiting",
+        (0, 0, 0),
+        figure="job_redis_us",
+        weight=Weight.ONCE,
+        saturating=False,
+        rates=(200_000, 10_000, 1_000),
+        only=BIG,
+        variants={
+            "10k": {"concurrency": 100, "count": 10_000},
+            "100k": {"concurrency": 100, "count": 100_000},
+            "1m": {"concurrency": 100, "count": 1_000_000},
+            "10m": {"concurrency": 100, "count": 10_000_000},
+        },
     ),
 )
 

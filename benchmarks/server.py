@@ -43,7 +43,7 @@ def describe(binary: str) -> str:
 @contextmanager
 def running(binary: str, cores: Cores | None) -> Iterator[int]:
     """Run a server and give its port; `cores` None leaves its place to the kernel."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         command = _command(binary, port, folder)
         process = subprocess.Popen(
@@ -87,7 +87,8 @@ def _wait_until_up(port: int, process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,1 +1,1 @@
-"""One contender a file: LABEL, VERSION, NOTES and a function per scenario; each is a program of its own."""
+"""One contender a file, each a program of its own; see benchmarks/harness/contender.py for the interface."""

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
-from benchmarks.contenders.harness import Case, Meter, Result, percentiles
+from benchmarks.harness.case import Case, Result, percentiles
+from benchmarks.harness.meter import Meter
 
 
 class _Pinger(asyncio.Protocol):
