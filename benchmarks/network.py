@@ -33,7 +33,7 @@ def between(port: int, each_way_us: int, cores: Cores | None) -> Iterator[int]:
     own = free_port()
     command = [str(PROGRAM), str(own), str(port), str(each_way_us)]
     process = subprocess.Popen(
-        cores.on_client_core(command) if cores else command,
+        cores.on_server_core(command) if cores else command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -12,7 +12,7 @@ from benchmarks.harness.processes import Companion, Cue
 from benchmarks.harness.work import WARM_UP_ADDS, Starts, Stuck, Timing, Work
 
 SPACE = 0.001
-LOAD_TICK = 0.002
+LOAD_TICK = 0.001
 RECOVERY_LIMIT = 150.0
 
 
@@ -43,7 +43,7 @@ async def produce(contender: Contender, case: Case) -> None:
 
 
 async def _at_rate(contender: Contender, count: int, rate: int) -> None:
-    """Every 2 ms the adds that are due, at once; what is late is not skipped."""
+    """Every millisecond the adds that are due, at once; what is late is not skipped."""
     began, added = time.monotonic(), 0
     adds: set[asyncio.Task[None]] = set()
     while added < count:
