@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import redis
-
 import dramatiq
+import redis
+from dramatiq.brokers.redis import RedisBroker
+
 from benchmarks.harness.blocking import MOST_THREADS, Blocking
 from benchmarks.harness.case import Case
 from benchmarks.harness.entry import main, package_versions
 from benchmarks.harness.work import Data, Work
-from dramatiq.brokers.redis import RedisBroker
 
 PRIORITIES = 10
 

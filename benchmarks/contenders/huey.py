@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from huey import PriorityRedisHuey, RedisHuey
+
 from benchmarks.harness.blocking import MOST_THREADS, Blocking
 from benchmarks.harness.case import Case
 from benchmarks.harness.entry import main, package_versions
 from benchmarks.harness.work import Data, Work
-from huey import PriorityRedisHuey, RedisHuey
 
 
 class HueyContender(Blocking):
