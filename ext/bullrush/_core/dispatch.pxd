@@ -1,7 +1,15 @@
+from cpython.object cimport PyObject
+
 from bullrush._core.exchange cimport Exchange
 from bullrush._core.histogram cimport Histogram
 from bullrush._core.job cimport JobBase
 from bullrush._core.protocol cimport DataProtocol
+
+cdef extern from "Python.h":
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
+        PYGEN_NEXT
 
 
 cdef class Route:
@@ -19,6 +27,7 @@ cdef class Run:
     cdef public object cancel_reason
 
     cdef object _send(self, value)
+    cdef PySendResult _advance(self, value, PyObject** result) except PYGEN_ERROR
     cdef _begin(self)
     cdef _failed(self, error)
 

@@ -14,8 +14,8 @@ from queue import SimpleQueue
 from types import CoroutineType
 
 cimport cython
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_XDECREF
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 
 from bullrush._core.exchange cimport Exchange
 from bullrush._core.histogram cimport Histogram
@@ -23,11 +23,19 @@ from bullrush._core.job cimport JobBase
 from bullrush._core.producer cimport monotonic_ns
 
 cdef extern from "Python.h":
-    ctypedef enum PySendResult:
-        PYGEN_RETURN
-        PYGEN_ERROR
-        PYGEN_NEXT
     PySendResult PyIter_Send(object iter, object arg, PyObject** result) except PYGEN_ERROR
+    ctypedef PySendResult (*sendfunc)(PyObject* iter, PyObject* arg, PyObject** result) except PYGEN_ERROR
+
+cdef extern from *:
+    """
+    /* Cython has no name for this slot. With it a task learns of the end of its coroutine by a value; without, by a
+       StopIteration that is made, raised and caught for each job. */
+    static void set_send_slot(PyTypeObject *type, sendfunc send) {
+        type->tp_as_async->am_send = send;
+        PyType_Modified(type);
+    }
+    """
+    void set_send_slot(PyTypeObject* type, sendfunc send)
 
 cdef enum:
     EAGER_BUDGET = 256          # starts in one turn of the loop, so that everything else on it gets its turn
@@ -63,21 +71,31 @@ cdef class Run:
 
     cdef object _send(self, value):
         cdef PyObject* result = NULL
-        cdef object outcome
-        cdef PySendResult status
-        try:
-            if self.coro is None:
-                self._begin()
-            status = PyIter_Send(self.coro, value, &result)
-        except BaseException as error:
-            self._failed(error)
-            raise StopIteration from None
+        cdef PySendResult status = self._advance(value, &result)
         outcome = <object>result
         Py_XDECREF(result)
         if status == PYGEN_NEXT:
             return outcome
-        self.dispatcher._completed(self, outcome)
         raise StopIteration
+
+    cdef PySendResult _advance(self, value, PyObject** result) except PYGEN_ERROR:
+        """Go on to the next wait, and give what is waited for, or to the end, which settles the job."""
+        cdef PyObject* outcome = NULL
+        try:
+            if self.coro is None:
+                self._begin()
+            if PyIter_Send(self.coro, value, &outcome) == PYGEN_NEXT:
+                result[0] = outcome
+                return PYGEN_NEXT
+        except BaseException as error:
+            self._failed(error)
+        else:
+            returned = <object>outcome
+            Py_XDECREF(outcome)
+            self.dispatcher._completed(self, returned)
+        result[0] = <PyObject*>None
+        Py_INCREF(None)
+        return PYGEN_RETURN
 
     cdef _begin(self):
         coro = self.handler(self.job)
@@ -118,6 +136,11 @@ cdef class Run:
             raise error
 
 
+cdef PySendResult _send_to_run(PyObject* run, PyObject* value, PyObject** result) except PYGEN_ERROR:
+    return (<Run>run)._advance(<object>value, result)
+
+
+set_send_slot(<PyTypeObject*>Run, _send_to_run)
 Coroutine.register(Run)
 
 

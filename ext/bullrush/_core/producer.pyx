@@ -14,6 +14,7 @@ the new one, where it covers all that was written before the session was opened.
 
 from collections import deque
 
+cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -55,6 +56,7 @@ cdef class Confirmation:
         self.holds = holds
 
 
+@cython.no_gc       # nothing that it refers to refers to it; collections under many waiting adds have less to visit
 cdef class Unit:
     """What is stored or refused as a whole: one job, or a chunk of `add_bulk`.
 
