@@ -56,7 +56,7 @@ cdef class Confirmation:
         self.holds = holds
 
 
-@cython.no_gc       # nothing that it refers to refers to it; collections under many waiting adds have less to visit
+@cython.no_gc       # nothing it refers to refers back; with many adds waiting, collections have less to visit
 cdef class Unit:
     """What is stored or refused as a whole: one job, or a chunk of `add_bulk`.
 
