@@ -28,7 +28,7 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* Cython has no name for this slot. With it a task learns of the end of its coroutine by a value; without,
+    /* Cython has no name for this slot. With it a task learns of the end of its coroutine by a value, without
        by a StopIteration made and caught for each job: client time per job fell from 2.2 to 1.9 us. */
     static void set_send_slot(PyTypeObject *type, sendfunc send) {
         type->tp_as_async->am_send = send;
