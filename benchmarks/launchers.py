@@ -142,7 +142,7 @@ LAUNCHERS = {
         _python("dramatiq", "dramatiq[redis]>=2", "hiredis>=3.2"),
         _python("huey", "huey>=2.5", "redis>=5", "hiredis>=3.2"),
         _python("arq", "arq>=0.26", "hiredis>=3.2"),
-        _python("saq", "saq[redis,hiredis]>=0.24", "hiredis>=3.2"),
+        _python("saq", "saq[redis,hiredis]>=0.24", "typing-extensions", "hiredis>=3.2"),
         _python("streaq", "streaq>=6", "redis>=5", "hiredis>=3.2"),
         _python("taskiq", "taskiq-redis>=1.1", "hiredis>=3.2"),
         _python("docket", "pydocket>=0.15", "hiredis>=3.2"),

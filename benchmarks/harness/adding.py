@@ -23,7 +23,7 @@ async def add_bulk(contender: Contender, case: Case) -> Result:
 
 async def add_concurrent(contender: Contender, case: Case) -> Result:
     """1,000 tasks that await `add` in a loop."""
-    meter, each = Meter(case), case.count // TASKS
+    meter, each = Meter(case), max(1, case.count // TASKS)
     meter.start()
     await contender.add_from_tasks(TASKS, each)
     meter.stop()
