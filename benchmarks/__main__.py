@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import server
-from benchmarks.figures import summarize
+from benchmarks.figures import summarize, usable
 from benchmarks.launchers import LAUNCHERS, About, Launcher, Unavailable
 from benchmarks.machine import Cores, Machine
 from benchmarks.report import Report, print_case
@@ -96,28 +96,37 @@ def _entered(report: Report, variant: Variant) -> list[str]:
 def _run_case(lab: Lab, report: Report, variant: Variant, rounds: int | None) -> None:
     """All rounds of all contenders, interleaved, and in another order each round."""
     entered = _entered(report, variant)
-    wanted = {name: rounds or (1 if lab.quick else variant.rounds(LAUNCHERS[name].pace)) for name in entered}
-    results: dict[str, list[Run]] = {}
+    weight = variant.scenario.weight
+    wanted = {name: rounds or (1 if lab.quick else LAUNCHERS[name].rounds[weight]) for name in entered}
+    results: dict[str, list[Run]] = {name: [] for name in entered}
     failures: dict[str, str] = {}
-    for turn in range(max(wanted.values(), default=0)):
-        shift = turn % len(entered)
-        for name in entered[shift:] + entered[:shift]:
-            if turn >= wanted[name] or name in failures:
-                continue
+    turn = 0
+    while unmet := [
+        name for name in entered if name not in failures and _lacks(lab, variant, results[name], wanted[name])
+    ]:
+        shift = turn % len(unmet)
+        turn += 1
+        for name in unmet[shift:] + unmet[:shift]:
             try:
-                results.setdefault(name, []).append(_measure(lab, variant, LAUNCHERS[name]))
+                results[name].append(_measure(lab, variant, LAUNCHERS[name]))
             except RunFailed as error:
                 failures[name] = str(error)
     rows = [
         summarize(variant.scenario, name, _label(report, name), results[name], lab.cores.available)
         for name in entered
-        if results.get(name)
+        if results[name]
     ]
     report.cases[variant.name], report.runs[variant.name] = rows, results
     report.failures.pop(variant.name, None)
     if failures:
         report.failures[variant.name] = failures
     print_case(variant, rows, failures)
+
+
+def _lacks(lab: Lab, variant: Variant, runs: Sequence[Run], wanted: int) -> bool:
+    """Whether another run is needed; one that was thrown away is repeated, up to as many times as were wanted."""
+    enough = len(usable(variant.scenario, runs, lab.cores.available)) >= wanted
+    return not enough and len(runs) < (1 if lab.quick else 2) * wanted
 
 
 def _measure(lab: Lab, variant: Variant, launcher: Launcher) -> Run:

@@ -33,6 +33,7 @@ class Row:
     extra: Mapping[str, float]
     decisive: float
     lower_is_better: bool
+    thrown_away: int = 0
 
     @property
     def disturbed(self) -> bool:
@@ -46,32 +47,52 @@ class Row:
         return 1 / ratio if self.lower_is_better else ratio
 
 
+def usable(scenario: Scenario, runs: Sequence[Run], cores: int) -> list[Run]:
+    """The runs that say something of the contender, and not of whoever took the machine from it.
+
+    Others may have had a tenth of the machine at most. Where the contender or the server should be busy all the time, a
+    run that took more than 1.3 times as long as the busier of them worked is thrown away: two processes shared a core. A
+    contender that never comes below that waits for round trips by its nature; its runs count, and its row is marked.
+    """
+    calm = [run for run in runs if run.others <= MAX_OTHERS]
+    if not scenario.saturating:
+        return calm
+    return [run for run in calm if wall_to_busy(run.result, cores) <= MAX_WALL_TO_BUSY] or calm
+
+
 def summarize(scenario: Scenario, contender: str, label: str, runs: Sequence[Run], cores: int) -> Row:
-    """One row from the rounds of a contender (at least one)."""
-    results = [run.result for run in runs]
+    """One row from the rounds of a contender (at least one); if all were disturbed, they are used and marked."""
+    used = usable(scenario, runs, cores) or runs
+    results = [run.result for run in used]
 
     def middle(figure: Callable[[Result], float]) -> float:
         return median(figure(result) for result in results)
 
     decisive = [_decisive(scenario, result) for result in results]
-    wall_to_busy = middle(lambda r: r["seconds"] / busy_seconds(r, cores) if r["seconds"] else 0.0)
+    waiting = middle(lambda r: wall_to_busy(r, cores))
     return Row(
         contender=contender,
         label=label,
         rounds=len(results),
         jobs=results[0]["jobs"],
         rate=middle(_rate),
-        spread=(max(decisive) - min(decisive)) / median(decisive),
+        spread=(max(decisive) - min(decisive)) / median(decisive) if median(decisive) else 0.0,
         redis_us=middle(lambda r: r["redis_s"] / r["jobs"] * 1e6),
         client_us=middle(lambda r: sum(r["client_s"]) / r["jobs"] * 1e6),
         commands=middle(lambda r: r["commands"] / r["jobs"]),
-        wall_to_busy=wall_to_busy,
-        others=median(run.others for run in runs),
-        flagged=scenario.saturating and wall_to_busy > MAX_WALL_TO_BUSY,
+        wall_to_busy=waiting,
+        others=median(run.others for run in used),
+        flagged=scenario.saturating and waiting > MAX_WALL_TO_BUSY,
         extra={key: median(result["extra"][key] for result in results) for key in results[0]["extra"]},
         decisive=median(decisive),
         lower_is_better=scenario.figure not in MORE_IS_BETTER,
+        thrown_away=len(runs) - len(used),
     )
+
+
+def wall_to_busy(result: Result, cores: int) -> float:
+    """Wall time over the CPU time of whoever was busiest."""
+    return result["seconds"] / busy_seconds(result, cores)
 
 
 def busy_seconds(result: Result, cores: int) -> float:

@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import TypedDict
 
 from benchmarks.machine import ROOT
-from benchmarks.scenarios import Pace
+from benchmarks.scenarios import Pace, Weight
 
 CONTENDERS = Path(__file__).parent / "contenders"
 BUILD = ROOT / "build" / "bench"
 INSTALL_TIMEOUT_S = 600.0
 DESCRIBE_TIMEOUT_S = 30.0
+
+
+# Those whose ratio is quoted are measured most often.
+ROUNDS = {Weight.HEAD: 5, Weight.REST: 3, Weight.ONCE: 1}
+FEWER_ROUNDS = {Weight.HEAD: 3, Weight.REST: 1, Weight.ONCE: 1}
 
 
 class About(TypedDict):
@@ -44,6 +49,7 @@ class Launcher:
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] = lambda: None
     server: str = "redis"
+    rounds: Mapping[Weight, int] = field(default_factory=lambda: ROUNDS)
 
     def environ(self) -> dict[str, str]:
         return {**os.environ, **self.environment}
@@ -73,14 +79,16 @@ def _own(name: str, environment: Mapping[str, str] | None = None, server: str = 
     """bullrush or the floor, from the environment that runs the suite."""
     module = "floor" if name == "floor" else "bullrush"
     command = (sys.executable, "-m", f"benchmarks.contenders.{module}")
-    return Launcher(name, Pace.FAST, command, environment or {}, server=server)
+    rounds = ROUNDS if name == "bullrush" else FEWER_ROUNDS
+    return Launcher(name, Pace.FAST, command, environment or {}, server=server, rounds=rounds)
 
 
 def _python(name: str, *packages: str) -> Launcher:
     """A Python library in an environment of its own, since they want different versions of redis-py."""
     folder = BUILD / name
     command = (str(folder / "bin" / "python"), "-m", f"benchmarks.contenders.{name}")
-    return Launcher(name, Pace.SLOW, command, prepare=lambda: _install_python(folder, packages))
+    prepare = lambda: _install_python(folder, packages)  # noqa: E731
+    return Launcher(name, Pace.SLOW, command, prepare=prepare, rounds=FEWER_ROUNDS)
 
 
 def _node(name: str) -> Launcher:

@@ -79,6 +79,9 @@ def print_case(variant: Variant, rows: Sequence[Row], failures: Mapping[str, str
     _print_table(title, [_cells(row, floor, peer) for row in rows])
     for name, why in failures.items():
         print(f"  {name} FAILED: {why}")
+    for row in rows:
+        if row.thrown_away:
+            print(f"  {row.label}: {row.thrown_away} disturbed runs thrown away, measured again")
     if any(row.flagged for row in rows):
         print(
             f"  ! wall time is more than {MAX_WALL_TO_BUSY} × the busiest process: it waits for round trips, "

@@ -106,16 +106,15 @@ async def recovery(contender: Contender, case: Case) -> Result:
     meter.start()
     work = Work(case.concurrency)
     async with contender.worker(work, concurrency=case.concurrency):
-        lost = False
         try:
             await asyncio.wait_for(work.done.wait(), RECOVERY_LIMIT)
         except TimeoutError:
-            lost = True
+            lost = case.concurrency - work.ran
+            raise RuntimeError(
+                f"{lost} of {case.concurrency} jobs had not run after {RECOVERY_LIMIT:g} s"
+            ) from None
         meter.stop()
-    extra = {"recovered": float(work.ran), "of": float(case.concurrency), "seconds": meter.seconds}
-    if lost:
-        extra["seconds"] = float("inf")
-    return meter.result(case.concurrency, extra)
+    return meter.result(case.concurrency, {"seconds": meter.seconds})
 
 
 async def be_killed(contender: Contender, case: Case) -> None:
