@@ -30,8 +30,8 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: help venv build demo test test-quick test-long test-faults-full test-matrix lint types format bench bench-quick soak sync clean \
-	test-sanitize test-valgrind fuzz instructions
+.PHONY: help venv build demo test test-quick test-long test-faults-full test-matrix lint types format bench bench-quick bench-page soak sync \
+	clean test-sanitize test-valgrind fuzz instructions
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ bench: build $(STAMPS)/test $(STAMPS)/bench ## measure, side by side with other 
 bench-quick: build $(STAMPS)/test $(STAMPS)/bench ## the same with a tenth of the jobs, one round (not for quoting)
 	@tools/need_redis.sh
 	@$(PY) -m benchmarks --quick $(ARGS)
+
+bench-page: build $(STAMPS)/bench ## write docs/benchmarks.md, its charts and the README's table from kept results
+	@$(PY) -m benchmarks.page $(ARGS)
 
 soak: build $(STAMPS)/test ## a minute at full speed: the memory of producer, worker and server has to stay flat
 	@tools/need_redis.sh

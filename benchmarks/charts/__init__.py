@@ -1,0 +1,1 @@
+"""The charts of docs/benchmarks.md: what they show, and how they are drawn."""
