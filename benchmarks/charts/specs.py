@@ -74,7 +74,7 @@ class Chart:
 
 
 def charts_of(measured: Measured) -> list[Chart]:
-    """Those for which the run has a figure of bullrush that may be quoted."""
+    """Those for which the run has a figure of bullrush."""
     makers = (_processed, _added, _concurrency, _latency, _redis_cpu, _memory, _growth, _far)
     charts = (maker(measured) for maker in makers)
     return [chart for chart in charts if chart is not None]
@@ -120,7 +120,11 @@ def _reader(measured: Measured, case: str, key: str) -> Callable[[str], tuple[fl
         if measured.row(case, name) is None:
             return None, words.NOTHING
         value = measured.value(case, name, key)
-        return (None, "thrown away") if value is None else (value, words.figure(value, key))
+        return (
+            (None, "thrown away")
+            if value is None
+            else (value, words.figure(value, key) + measured.mark(case, name))
+        )
 
     return read
 
@@ -137,16 +141,20 @@ def _said(bars: Bars) -> str:
 
 def _processed(measured: Measured) -> Chart | None:
     def read(name: str) -> tuple[float | None, str]:
-        rates = [(v, words.variant_of(c)) for c in BUSY if (v := measured.value(c, name)) is not None]
+        rates = [
+            (value, words.rounded(value) + measured.mark(case, name))
+            for case in BUSY
+            if (value := measured.value(case, name)) is not None
+        ]
         if rates:
-            return max(rates)[0], words.rounded(max(rates)[0])
-        return None, "thrown away" if any(measured.row(c, name) for c in BUSY) else words.NOTHING
+            return max(rates)
+        return None, "thrown away" if any(measured.row(case, name) for case in BUSY) else words.NOTHING
 
     bars = _bars(measured, [("", read)])
     if bars is None:
         return None
     title = "Jobs processed per second by one worker process"
-    note = "no-op handlers, each at its best concurrency of 10, 100 and 1,000"
+    note = "no-op handlers, each at its best concurrency of 10, 100 and 1,000; °: waited for round trips"
     return Chart("processed", title, note, f"{title}: {_said(bars)}", _where(measured), bars)
 
 
@@ -162,7 +170,7 @@ def _added(measured: Measured) -> Chart | None:
     if bars is None:
         return None
     title = "Jobs added per second by one process"
-    note = "each panel has a scale of its own"
+    note = "each panel has a scale of its own; °: waited for round trips"
     return Chart("added", title, note, f"{title}, in bulk: {_said(bars)}", _where(measured), bars)
 
 
@@ -197,7 +205,7 @@ def _latency(measured: Measured) -> Chart | None:
         (title, measured.case(case))
         for title, case in (("idle", "latency_idle"), ("half load", "latency_load"))
     ]
-    panels = [(title, case) for title, case in found if measured.quotable(case, OURS)]
+    panels = [(title, case) for title, case in found if measured.usable(case, OURS)]
     names = [n for n in measured.contenders if any(_percentiles(measured, case, n) for _, case in panels)]
     if not panels or OURS not in names:
         return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from benchmarks.figures import Row
 from benchmarks.page import words
 from benchmarks.page.results import FLOOR, OURS, Measured, role, value_of
 from benchmarks.page.tables import PERCENTILES
@@ -33,7 +35,7 @@ class Comparison:
 
 
 def comparisons(measured: Measured) -> Iterator[Comparison]:
-    """Each figure of each rival for which both sides may be quoted."""
+    """Each figure of each rival that has one of ours beside it; to have waited is no excuse."""
     for case, rows in measured.cases.items():
         for name in rows:
             if role(name) not in ("own", "kin"):
@@ -41,8 +43,8 @@ def comparisons(measured: Measured) -> Iterator[Comparison]:
 
 
 def _of(measured: Measured, case: str, name: str) -> Iterator[Comparison]:
-    ours, theirs = measured.quotable(case, OURS), measured.quotable(case, name)
-    if ours is None or theirs is None:
+    ours, theirs = measured.usable(case, OURS), measured.usable(case, name)
+    if ours is None or theirs is None or _breaks_its_limit(theirs):
         return
     decisive = words.decisive_key(case, lower_is_better=ours.lower_is_better)
     for key in (decisive, *BESIDES.get(words.scenario_of(case), ())):
@@ -53,6 +55,11 @@ def _of(measured: Measured, case: str, name: str) -> Iterator[Comparison]:
         better, worse = (here, there) if less else (there, here)
         # A worker that asks nothing while it is idle is no division by zero.
         yield Comparison(case, key, name, there, here, better / worse if worse else float(better == 0) or 2.0)
+
+
+def _breaks_its_limit(row: Row) -> bool:
+    """Who starts more jobs than the rate limit allows is not better at keeping to it."""
+    return row.extra.get("most_in_a_second", 0.0) > row.extra.get("limit", math.inf)
 
 
 def where_others_win(measured: Measured) -> list[str]:
@@ -71,11 +78,7 @@ def where_others_win(measured: Measured) -> list[str]:
             "better or within 10 % here:",
             floor,
         ),
-        *(
-            []
-            if queues
-            else ["No queue is better than bullrush or within 10 % of it in a case that may be quoted.", ""]
-        ),
+        *([] if queues else ["No queue is better than bullrush or within 10 % of it in any case.", ""]),
     ]
 
 
@@ -85,7 +88,7 @@ def _part(measured: Measured, heading: str, found: list[Comparison]) -> list[str
 
 def _line(measured: Measured, found: Comparison) -> str:
     figures = f"{words.with_unit(found.theirs, found.key)} against {words.with_unit(found.ours, found.key)}"
-    name = f" {PERCENTILES[found.key]}" if found.key in PERCENTILES else ""
+    name = f", {PERCENTILES[found.key]}" if found.key in PERCENTILES else ""
     return f"- {words.title(found.case)}{name}: {measured.label(found.contender)}, {figures}, {_distance(found)}."
 
 

@@ -44,7 +44,7 @@ def _section(measured: Measured) -> Iterator[str]:
         if chart.name == "processed":
             yield from picture(chart, "docs/charts")
     yield setting(measured)
-    yield "Medians; ✕ is a figure that was thrown away, because a process waited or something else used the machine."
+    yield "Medians. ✕: thrown away, other programs used the machine. °: it waited for round trips, so it is no limit."
     yield ""
     yield from _table(measured)
     yield ""
@@ -60,9 +60,7 @@ def _table(measured: Measured) -> list[str]:
     rows = []
     for text, wanted, key in ROWS:
         case = measured.case(wanted)
-        if measured.row(case, OURS) is None or not any(
-            measured.quotable(case, n) for n in measured.contenders
-        ):
+        if measured.row(case, OURS) is None or not any(measured.usable(case, n) for n in measured.contenders):
             continue
         cells = [_cell(measured, case, key, OURS), _cell(measured, case, key, NODE)]
         cells += [_best(measured, case, key, python), _cell(measured, case, key, FLOOR)]
@@ -74,7 +72,7 @@ def _cell(measured: Measured, case: str, key: str, contender: str) -> str:
     if measured.row(case, contender) is None:
         return words.NOTHING
     value = measured.value(case, contender, key)
-    return words.THROWN_AWAY if value is None else words.figure(value, key)
+    return words.THROWN_AWAY if value is None else words.figure(value, key) + measured.mark(case, contender)
 
 
 def _best(measured: Measured, case: str, key: str, names: list[str]) -> str:
@@ -82,11 +80,11 @@ def _best(measured: Measured, case: str, key: str, names: list[str]) -> str:
     if not values:
         return words.THROWN_AWAY if any(measured.row(case, name) for name in names) else words.NOTHING
     first = (max if key == "rate" else min)(values, key=values.__getitem__)
-    return f"{words.figure(values[first], key)} {measured.label(first)}"
+    return f"{words.figure(values[first], key)}{measured.mark(case, first)} {measured.label(first)}"
 
 
 def _times_node(measured: Measured, case: str, key: str) -> str:
-    ours, node = measured.value(case, OURS, key), measured.value(case, NODE, key)
+    ours, node = measured.claim(case, OURS, key), measured.value(case, NODE, key)
     if not ours or not node or key == "times_ping":
         return ""
     return words.ratio(ours / node if key == "rate" else node / ours)

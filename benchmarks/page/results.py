@@ -1,4 +1,4 @@
-"""Kept result files, read back: what may be quoted, and what was thrown away."""
+"""Kept result files, read back: what may be claimed, what is no limit, what was thrown away."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import MAX_OTHERS, MAX_WALL_TO_BUSY, Row
+from benchmarks.figures import Row
 
 OURS = "bullrush"
 FLOOR = "floor"
 NODE = "bullmq_node"
+WAITED = "°"
 HEADLINE = frozenset({"process/100", "add_bulk/2", "add_concurrent", "memory", "latency_idle"})
 
 
@@ -54,14 +55,30 @@ class Measured:
         """As measured, to be quoted or not."""
         return self.cases.get(self.case(case), {}).get(contender)
 
-    def quotable(self, case: str, contender: str) -> Row | None:
+    def usable(self, case: str, contender: str) -> Row | None:
+        """Not spoilt by other programs. It may have waited for round trips: that is how the contender is."""
         row = self.row(case, contender)
-        return row if row is not None and not why_thrown_away(row) else None
+        return None if row is None or row.disturbed else row
+
+    def quotable(self, case: str, contender: str) -> Row | None:
+        """To be claimed as what the contender can do: it was busy all the time."""
+        row = self.usable(case, contender)
+        return None if row is None or row.flagged else row
 
     def value(self, case: str, contender: str, key: str = "") -> float | None:
-        """A figure that may be quoted: the one that decides the case, or the one named `key`."""
+        """A usable figure: the one that decides the case, or the one named `key`."""
+        row = self.usable(case, contender)
+        return None if row is None else value_of(row, key)
+
+    def claim(self, case: str, contender: str, key: str = "") -> float | None:
+        """The same, None where it may not be claimed."""
         row = self.quotable(case, contender)
         return None if row is None else value_of(row, key)
+
+    def mark(self, case: str, contender: str) -> str:
+        """What stands behind a figure that is no limit."""
+        row = self.row(case, contender)
+        return WAITED if row is not None and row.flagged else ""
 
     def overlaid(self, later: Measured) -> Measured:
         """With the cases of a later run in place of its own."""
@@ -95,19 +112,6 @@ def value_of(row: Row, key: str = "") -> float | None:
     if key in ("rate", "redis_us", "client_us", "commands"):
         return float(getattr(row, key))
     return row.extra.get(key)
-
-
-def why_thrown_away(row: Row) -> str:
-    """Empty when the row may be quoted."""
-    reasons: list[str] = []
-    if row.flagged:
-        reasons.append(
-            f"wall time is {row.wall_to_busy:.3f} × the busiest process, more than {MAX_WALL_TO_BUSY:g}: "
-            "it waited for round trips or for a core, and says nothing about a limit"
-        )
-    if row.disturbed:
-        reasons.append(f"other programs used {row.others:.0%} of the machine, more than {MAX_OTHERS:.0%}")
-    return "; ".join(reasons)
 
 
 def is_never(value: float) -> bool:

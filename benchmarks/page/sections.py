@@ -11,13 +11,17 @@ from benchmarks.page import budgets, words
 from benchmarks.page.breakdown import breakdown
 from benchmarks.page.losses import where_others_win
 from benchmarks.page.results import NODE, OURS, Measured, role
-from benchmarks.page.tables import every_case, grouped_tables, thrown_away
+from benchmarks.page.tables import every_case, grouped_tables, thrown_away, waited
 
 HERE = Path(__file__).parent
 BUSY = budgets.BUSY
 THROWN_AWAY = (
-    "Measured, and not quoted. A contender whose wall time is long beside the busiest process waited for round trips, or for "
-    "a core: its figure is no limit of anything. Where other programs used the machine, it has to be measured again."
+    "Other programs used more than a tenth of the machine, or two processes of the run shared a core."
+)
+WAITED = (
+    "These took more than 1.3 × the time for which the busiest process was busy, in every run: they waited for round trips. "
+    "Such a figure (°) holds for its setting and is no limit of anything. None of bullrush's counts for a budget or a ratio; "
+    "those of others do, as they are."
 )
 
 
@@ -45,8 +49,8 @@ def page(sources: Sources) -> str:
         *_setting(main),
         "## Results",
         "",
-        f"Bold is the best of a column, ✕ a figure that was [thrown away](#thrown-away), {words.NOTHING} what a contender "
-        "does not have or was not asked. The floor, in italics, is no queue.",
+        "Bold is the best of a column. ✕ was [thrown away](#thrown-away), ° [waited](#waited) and is no limit, "
+        f"{words.NOTHING} is what a contender does not have or was not asked. The floor, in italics, is no queue.",
         "",
         *grouped_tables(main),
         *_pictures(charts, tuple(chart.name for chart in charts if chart.name not in ("processed", "added"))),
@@ -89,12 +93,9 @@ def _article(cpu: str) -> str:
 
 
 def best_busy(measured: Measured, contender: str) -> tuple[float, str] | None:
-    """A contender's best processing rate at concurrency 10 to 1,000, and that concurrency."""
-    rates = [
-        (value, words.variant_of(case))
-        for case in BUSY
-        if (value := measured.value(case, contender)) is not None
-    ]
+    """A contender's best processing rate at concurrency 10 to 1,000, and that concurrency; ours as we may claim it."""
+    read = measured.claim if contender == OURS else measured.value
+    rates = [(value, words.variant_of(case)) for case in BUSY if (value := read(case, contender)) is not None]
     return max(rates, default=None)
 
 
@@ -104,9 +105,9 @@ def _summary(measured: Measured) -> Iterator[str]:
         yield (
             f"One worker process of bullrush handles **{words.rounded(ours[0])} jobs a second**{_than(measured, ours[0])}."
         )
-    bulk = max(filter(None, (measured.value(case, OURS) for case in budgets.BULK)), default=None)
+    bulk = max(filter(None, (measured.claim(case, OURS) for case in budgets.BULK)), default=None)
     if bulk is not None:
-        one = measured.value("add_concurrent", OURS)
+        one = measured.claim("add_concurrent", OURS)
         single = f", and {words.rounded(one)} with single `add` calls from 1,000 tasks" if one else ""
         yield f"A producer adds {words.rounded(bulk)} a second in bulk{single}."
     met, missed, unsure = budgets.kept_and_missed(measured)
@@ -196,7 +197,7 @@ def _budgets(measured: Measured) -> list[str]:
     return [
         "## Budgets",
         "",
-        "What the engine was built to. *Open*: a figure that it takes was thrown away, so nothing is claimed.",
+        "What the engine was built to. *Open*: a figure that it takes was thrown away (✕) or waited (°), so nothing is claimed.",
         "",
         *rows,
         "",
@@ -213,10 +214,11 @@ def _prose(heading: str, file: str) -> list[str]:
 
 
 def _thrown_away(measured: Measured) -> list[str]:
-    lines = thrown_away(measured)
-    if not lines:
-        return ["## Thrown away", "", "Nothing.", ""]
-    return ["## Thrown away", "", THROWN_AWAY, "", *lines, ""]
+    lines, marked = thrown_away(measured), waited(measured)
+    return [
+        *("## Thrown away", "", *([THROWN_AWAY, "", *lines] if lines else ["Nothing."]), ""),
+        *("## Waited", "", *([WAITED, "", *marked] if marked else ["Nothing."]), ""),
+    ]
 
 
 __all__ = ["Sources", "best_busy", "page", "picture", "results_named_in", "setting"]

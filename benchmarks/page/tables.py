@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.figures import MAX_OTHERS, MAX_WALL_TO_BUSY, Row
+from benchmarks.figures import Row
 from benchmarks.page import words
-from benchmarks.page.results import OURS, Measured, role, value_of, why_thrown_away
+from benchmarks.page.results import OURS, Measured, role, value_of
 
 # What a scenario's column is called, `{}` being the variant, and which figures it shows besides the decisive one.
 COLUMNS: dict[str, str] = {
@@ -23,7 +23,7 @@ COLUMNS: dict[str, str] = {
     "payload": "payload {}",
     "priorities": "priorities",
     "delayed": "delayed, p99 late",
-    "rate_limit": "rate limit used",
+    "rate_limit": "rate limit",
     "recovery": "recovery",
     "redis_cpu": "Redis CPU, batches of {}",
     "redis_cpu_paced": "Redis CPU, one by one",
@@ -39,7 +39,11 @@ MORE: dict[str, tuple[str, ...]] = {
     "latency_idle": ("p50_ms", "p99_ms", "p999_ms"),
     "latency_load": ("p50_ms", "p99_ms", "p999_ms"),
     "worker_idle": ("requests_per_s",),
+    "rate_limit": ("most_in_a_second",),
 }
+NEITHER_WAY = frozenset(
+    {"most_in_a_second"}
+)  # tells whether a limit was kept; neither more nor less is better
 PERCENTILES = {"p50_ms": "p50", "p99_ms": "p99", "p999_ms": "p99.9"}
 GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
@@ -69,7 +73,7 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (
         "Time and trouble",
-        "How late delayed jobs start, how much of a limit of 500 a second is used, and how long the jobs of a killed "
+        "How late delayed jobs start, how much of a limit of 500 a second is used (and whether it is kept), and how long the jobs of a killed "
         "worker take to run elsewhere with default settings.",
         ("delayed", "rate_limit", "recovery"),
     ),
@@ -158,14 +162,16 @@ def _said(measured: Measured, column: Column, contender: str) -> str:
     row = measured.row(column.case, contender)
     if row is None:
         return "failed" if contender in measured.failures.get(column.case, {}) else ""
-    if why_thrown_away(row):
+    if row.disturbed:
         return words.THROWN_AWAY
     value = value_of(row, column.key)
-    return "" if value is None else words.figure(value, column.key)
+    return "" if value is None else words.figure(value, column.key) + measured.mark(column.case, contender)
 
 
 def _best(measured: Measured, column: Column) -> str:
     """Who leads; the floor is no queue and does not count."""
+    if column.key in NEITHER_WAY:
+        return ""
     values = {
         name: value
         for name in measured.cases[column.case]
@@ -208,7 +214,7 @@ def _failed(measured: Measured, case: str) -> list[tuple[str, str]]:
 
 def _in_full(measured: Measured, case: str, row: Row) -> list[str]:
     key = words.decisive_key(case, lower_is_better=row.lower_is_better)
-    shown = words.THROWN_AWAY if why_thrown_away(row) else words.with_unit(row.decisive, key)
+    shown = words.THROWN_AWAY if row.disturbed else words.with_unit(row.decisive, key)
     return [
         measured.label(row.contender),
         shown,
@@ -218,25 +224,35 @@ def _in_full(measured: Measured, case: str, row: Row) -> list[str]:
         f"{row.redis_us:.2f}",
         f"{row.client_us:.2f}",
         f"{row.commands:.2f}",
-        f"{row.wall_to_busy:.2f}" if row.wall_to_busy else words.NOTHING,
+        f"{row.wall_to_busy:.2f}{measured.mark(case, row.contender)}" if row.wall_to_busy else words.NOTHING,
         f"{row.others:.0%}",
     ]
 
 
 def thrown_away(measured: Measured) -> list[str]:
-    """Every figure that is not quoted, with the reason, a line for each case."""
+    """Every figure that is not quoted, and every one for which single runs were thrown away, a line for each case."""
     lines: list[str] = []
     for case, rows in measured.cases.items():
-        waited = [f"{measured.label(r.contender)} ({r.wall_to_busy:.3f})" for r in rows.values() if r.flagged]
         disturbed = [f"{measured.label(r.contender)} ({r.others:.0%})" for r in rows.values() if r.disturbed]
+        runs = [f"{measured.label(r.contender)} {r.thrown_away}" for r in rows.values() if r.thrown_away]
         reasons = [
-            *(
-                [f"wall time over {MAX_WALL_TO_BUSY:g} × the busiest process: {', '.join(waited)}"]
-                if waited
-                else []
-            ),
-            *([f"other programs used over {MAX_OTHERS:.0%}: {', '.join(disturbed)}"] if disturbed else []),
+            *([f"other programs used the machine: {', '.join(disturbed)}"] if disturbed else []),
+            *([f"single runs, measured again: {', '.join(runs)}"] if runs else []),
         ]
         if reasons:
             lines.append(f"- `{case}`: {'; '.join(reasons)}.")
+    return lines
+
+
+def waited(measured: Measured) -> list[str]:
+    """Every figure that is no limit, with wall time over busy time, a line for each case."""
+    lines: list[str] = []
+    for case, rows in measured.cases.items():
+        found = [
+            f"{measured.label(r.contender)} {r.wall_to_busy:.3f}"
+            for r in rows.values()
+            if r.flagged and not r.disturbed
+        ]
+        if found:
+            lines.append(f"- `{case}`: {', '.join(found)}.")
     return lines

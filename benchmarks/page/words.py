@@ -53,6 +53,7 @@ FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "p999_ms": ("ms", rounded),
     "slowest_call_ms": ("ms", rounded),
     "of_the_possible": ("of the possible", percent),
+    "most_in_a_second": ("most in 1 s", rounded),
     "rss_mb": ("MB", rounded),
     "requests_per_s": ("requests/s", rounded),
     "seconds": ("s", rounded),
