@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import server
 from benchmarks.figures import summarize, usable
-from benchmarks.launchers import LAUNCHERS, About, Launcher, Unavailable
+from benchmarks.launchers import LAUNCHERS, QUICK, About, Launcher, Unavailable
 from benchmarks.machine import Cores, Machine
 from benchmarks.report import Report, print_case
 from benchmarks.runner import Lab, Run, RunFailed
@@ -22,13 +22,14 @@ RESULTS = Path(__file__).parent / "results"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 1 if any measurement failed."""
     options = _parser().parse_args(arguments)
+    names = options.contenders or (QUICK if options.quick else tuple(LAUNCHERS))
     try:
-        variants, binaries = select(options.only), _servers(options.contenders)
+        variants, binaries = select(options.only, quick=options.quick), _servers(names)
     except (ValueError, RuntimeError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
     cores = Cores.of_this_machine(pin=not options.no_pin)
-    contenders, skipped = _describe(options.contenders, binaries)
+    contenders, skipped = _describe(names, binaries)
     servers = ", ".join(server.describe(binary) for binary in binaries.values())
     report = Report(Machine.now(servers, cores), contenders, options.quick, skipped)
     path = options.json or RESULTS / _file_name(report)
@@ -48,10 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="a tenth of the jobs, one round, the main contenders; do not quote it",
+        help="a tenth of the jobs, one round, the main scenarios and contenders; do not quote it",
     )
     parser.add_argument("--only", nargs="+", default=[], metavar="SCENARIO", help="process, or process/100")
-    parser.add_argument("--contenders", nargs="+", default=list(LAUNCHERS), choices=list(LAUNCHERS))
+    parser.add_argument("--contenders", nargs="+", choices=list(LAUNCHERS))
     parser.add_argument(
         "--rounds", type=int, help="default 1 to 5, by scenario and contender; with --quick 1"
     )

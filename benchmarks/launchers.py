@@ -156,3 +156,5 @@ LAUNCHERS = {
         _python("docket", "pydocket>=0.15", "hiredis>=3.2"),
     )
 }
+# One of each kind, for a quick run that is not told whom to run.
+QUICK = ("bullrush", "floor", "bullmq_node", "saq", "dramatiq")

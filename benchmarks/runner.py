@@ -45,8 +45,8 @@ class Lab:
             port = stack.enter_context(server.running(self.binaries[launcher.server], pinned))
             if scenario.far:
                 port = stack.enter_context(network.between(port, scenario.far, pinned))
-            order = json.dumps({**variant.order(launcher.pace, quick=self.quick), "port": port})
-            command = [*launcher.command, order]
+            order = variant.order(launcher.name, launcher.pace, quick=self.quick)
+            command = [*launcher.command, json.dumps({**order, "port": port})]
             result = _answer(pinned.on_client_core(command) if pinned else command, launcher)
         return Run(result, watch.others())
 

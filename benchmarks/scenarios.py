@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
@@ -48,6 +48,8 @@ class Scenario:
     `far`: microseconds that the network takes each way.
     `rates` are jobs a second per pace, where the scenario has a rate.
     `only`: contenders for which it is worth the time; none: all that have the feature.
+    `paces`: contenders that are slower here than elsewhere.
+    `quick`: the variants that a quick run takes, unless it is told what to run.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Scenario:
     far: int = 0
     rates: tuple[int, int, int] = (0, 0, 0)
     only: frozenset[str] = frozenset()
+    paces: Mapping[str, Pace] = field(default_factory=dict)
+    quick: tuple[str, ...] = ()
     variants: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: {"": {}})
 
     @property
@@ -87,8 +91,9 @@ class Variant:
     def matches(self, wanted: str) -> bool:
         return wanted in (self.scenario.name, self.name)
 
-    def order(self, pace: Pace, *, quick: bool) -> dict[str, int | str]:
+    def order(self, contender: str, pace: Pace, *, quick: bool) -> dict[str, int | str]:
         """What a contender of that pace is asked to do; a quick run takes a tenth, but not too few to mean anything."""
+        pace = self.scenario.paces.get(contender, pace)
         full = self.parameters.get("count", self.scenario.counts[pace.value])
         least = (20_000, 4_000, 500)[pace.value]
         count = min(full, max(full // 10, least)) if quick else full
@@ -112,6 +117,8 @@ def _batches(*values: int) -> dict[str, dict[str, int]]:
 
 # Where the question is one of design (batches, round trips, growth), some contenders stand for all.
 FEW = frozenset({"bullrush", "bullrush_valkey", "floor", "bullmq_node", "bullmq_pypi"})
+# The floor sends single adds one by one.
+ALONE = {"floor": Pace.MEDIUM}
 BIG = frozenset({"bullrush", "bullrush_valkey", "bullmq_node"})
 
 SCENARIOS = (
@@ -122,9 +129,15 @@ SCENARIOS = (
         figure="p50_ms",
         weight=Weight.HEAD,
         saturating=False,
+        quick=("",),
     ),
     Scenario(
-        "add_concurrent", "1,000 callers that add in a loop", (300_000, 40_000, 3_000), weight=Weight.HEAD
+        "add_concurrent",
+        "1,000 callers that add in a loop",
+        (300_000, 40_000, 3_000),
+        weight=Weight.HEAD,
+        paces=ALONE,
+        quick=("",),
     ),
     Scenario(
         "add_bulk",
@@ -132,6 +145,7 @@ SCENARIOS = (
         (600_000, 40_000, 4_000),
         weight=Weight.HEAD,
         variants=_concurrency(1, 2),
+        quick=("2",),
     ),
     Scenario(
         "process",
@@ -139,6 +153,7 @@ SCENARIOS = (
         (500_000, 20_000, 1_500),
         weight=Weight.HEAD,
         variants=_concurrency(1, 10, 100, 1_000),
+        quick=("1", "100", "1000"),
     ),
     Scenario(
         "process_threads",
@@ -146,6 +161,7 @@ SCENARIOS = (
         (500_000, 20_000, 1_500),
         weight=Weight.HEAD,
         variants=_concurrency(10),
+        quick=("10",),
     ),
     Scenario(
         "process_two",
@@ -161,6 +177,7 @@ SCENARIOS = (
         weight=Weight.HEAD,
         pinned=False,
         variants=_concurrency(100),
+        quick=("100",),
     ),
     Scenario(
         "wait",
@@ -224,6 +241,7 @@ SCENARIOS = (
         weight=Weight.HEAD,
         saturating=False,
         pinned=False,
+        quick=("",),
     ),
     Scenario(
         "latency_load",
@@ -235,6 +253,7 @@ SCENARIOS = (
         pinned=False,
         rates=(100_000, 4_000, 300),
         variants=_concurrency(100),
+        paces=ALONE,
     ),
     Scenario(
         "memory",
@@ -243,6 +262,7 @@ SCENARIOS = (
         figure="overhead_bytes",
         weight=Weight.ONCE,
         saturating=False,
+        quick=("",),
     ),
     Scenario(
         "worker_idle",
@@ -262,6 +282,7 @@ SCENARIOS = (
         only=FEW,
         saturating=False,
         variants=_batches(1_000, 100, 10),
+        quick=("100",),
     ),
     Scenario(
         "redis_cpu_paced",
@@ -291,6 +312,7 @@ SCENARIOS = (
         saturating=False,
         only=FEW,
         far=500,
+        paces=ALONE,
     ),
     Scenario(
         "far_add_bulk",
@@ -331,8 +353,8 @@ SCENARIOS = (
 )
 
 
-def select(wanted: list[str]) -> list[Variant]:
-    """Every variant, or those named by scenario (``process``) or exactly (``process/100``).
+def select(wanted: Sequence[str], *, quick: bool) -> list[Variant]:
+    """Every variant, or those named by scenario (``process``) or exactly (``process/100``); by default few if quick.
 
     Raises ValueError for a name that matches none.
     """
@@ -341,4 +363,6 @@ def select(wanted: list[str]) -> list[Variant]:
         if not any(variant.matches(name) for variant in every):
             known = ", ".join(variant.name for variant in every)
             raise ValueError(f"no scenario {name!r}; there are {known}")
+    if quick and not wanted:
+        return [v for v in every if v.variant in v.scenario.quick]
     return [v for v in every if not wanted or any(v.matches(name) for name in wanted)]

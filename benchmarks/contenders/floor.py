@@ -1,269 +1,162 @@
 """What a careful user writes by hand: redis-py pipelines in batches of 1,000 and no scripts.
 
-Keys: `jobs` (hash id -> msgpack), `waiting` (list), `active` (sorted set id -> deadline).
+Keys, each behind the name of the queue: `jobs` (hash id -> msgpack), `waiting` (list of ids), `active` (sorted set id ->
+deadline).
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgpack
-import redis as redis_py
 import redis.asyncio as aioredis
 
-from benchmarks.contenders import harness, pings, second_process
-from benchmarks.contenders.harness import Case, Meter, Result, payload
+from benchmarks.harness.case import Case
+from benchmarks.harness.contender import Contender
+from benchmarks.harness.entry import main, package_versions
+from benchmarks.harness.work import Data, Work
 
-LABEL = "floor (redis-py)"
-VERSION = f"redis-py {redis_py.__version__}"
-NOTES = (
-    "No queue at all, the price of moving the bytes: no retries, events, retention, results, leases "
-    "or recovery; a crash between RPOP and ZADD loses up to 1,000 jobs, and a resent add stores jobs twice."
-)
 POOL = 50
-TASKS = 1_000
 LEASE_S = 30
 
-Handler = Callable[[Any], Coroutine[Any, Any, None]]
-Batch = Callable[[list[bytes]], Awaitable[None]]
+Group = Callable[[list[Data]], Awaitable[object]]
 
 
-class Floor:
-    """A queue in three keys on one client."""
+class Floor(Contender):
+    label = "floor (redis-py)"
+    version = package_versions("redis", "hiredis", "msgpack")
+    notes = (
+        "No queue at all, the price of moving the bytes: no retries, events, retention, results, leases or recovery; "
+        "a crash between RPOP and ZADD loses up to 1,000 jobs, and a resent add stores jobs twice. "
+        "Bulk adds, claims and settlements go in batches of 1,000; a single add goes alone."
+    )
+    absent = frozenset({"priorities", "delayed", "rate_limit", "recovery", "growth"})
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, name: str = "bench") -> None:
+        super().__init__(case, name)
         pool = aioredis.BlockingConnectionPool(
             host=case.host, port=case.port, max_connections=POOL, timeout=None
         )
         self.redis: Any = aioredis.Redis(connection_pool=pool)
-        self.batch = case.batch
-        self._next = 0
+        self.jobs, self.waiting, self.active = (f"{name}:{key}" for key in ("jobs", "waiting", "active"))
+        # Ids of one process, without a round trip: what it counts behind what no other process has.
+        self._maker, self._next = os.urandom(4).hex(), 0
+        self._consumer: asyncio.Future[None] | None = None
 
-    async def reserve(self, count: int) -> None:
-        """Take `count` ids, so that they are known before the adds."""
-        self._next = int(await self.redis.incrby("last-id", count)) - count
+    async def open(self) -> None:
+        await self.redis.ping()
 
-    async def add(self, records: list[dict[str, Any]]) -> None:
-        ids = range(self._next, self._next + len(records))
-        self._next += len(records)
-        packed = {i: msgpack.packb(record) for i, record in zip(ids, records, strict=True)}
+    async def close(self) -> None:
+        await self.redis.aclose(close_connection_pool=True)
+
+    async def add(self, data: Data, *, delay: float = 0.0, priority: int = 0) -> None:
+        await self.add_bulk([data])
+
+    async def add_bulk(self, batch: Sequence[Data], *, priorities: Sequence[int] = ()) -> None:
+        first, self._next = self._next, self._next + len(batch)
+        packed = {f"{self._maker}{n}": msgpack.packb(data) for n, data in enumerate(batch, first)}
         async with self.redis.pipeline(transaction=True) as pipe:
-            pipe.hset("jobs", mapping=packed)
-            pipe.lpush("waiting", *packed)
+            pipe.hset(self.jobs, mapping=packed)
+            pipe.lpush(self.waiting, *packed)
             await pipe.execute()
 
-    async def fill(self, count: int) -> None:
-        await self.reserve(count)
-        whole, rest = divmod(count, self.batch)
-        chunk = [payload(i) for i in range(self.batch)]
-        for _ in range(whole):
-            await self.add(chunk)
-        if rest:
-            await self.add(chunk[:rest])
+    @asynccontextmanager
+    async def worker(
+        self, work: Work, *, concurrency: int, threads: bool = False, rate: int = 0
+    ) -> AsyncIterator[None]:
+        with ThreadPoolExecutor(concurrency) as pool:
+            run = _in_threads(work, pool, concurrency) if threads else _on_loop(work, concurrency)
+            self._consumer = consumer = asyncio.ensure_future(self._consume(run))
+            # It ends by itself only with an error: let who waits look at `pending`, which raises it.
+            consumer.add_done_callback(lambda _: work.done.set())
+            try:
+                yield
+            finally:
+                consumer.cancel()
+                with suppress(asyncio.CancelledError):
+                    await consumer
+                self._consumer = None
 
-    async def consume(self, count: int, run: Batch) -> None:
-        """Claim, run and settle `count` jobs, in two round trips a batch; sleep in BRPOP when idle."""
+    async def pending(self) -> int:
+        if self._consumer is not None and self._consumer.done():
+            self._consumer.result()
+        # A job is in the hash from its add until it is settled, also between RPOP and ZADD.
+        return int(await self.redis.hlen(self.jobs))
+
+    async def clear(self) -> None:
+        await self.redis.delete(self.jobs, self.waiting, self.active)
+
+    def stored(self, data: Data) -> int:
+        return len(msgpack.packb(data))
+
+    async def _consume(self, run: Group) -> None:
+        """Claim, run and settle in two round trips a batch; sleep in BRPOP when idle."""
         finished: list[bytes] = []
-        while count:
+        while True:
             ids = await self._settle_and_pop(finished)
             if not ids:
-                finished = []
-                _, one = await self.redis.brpop("waiting") or (b"", b"")
+                _, one = await self.redis.brpop(self.waiting)
                 ids = [one]
-            await run(await self._claim(ids))
-            count -= len(ids)
+            await run([msgpack.unpackb(record) for record in await self._claim(ids)])
             finished = ids
-        await self._settle_and_pop(finished, want=0)
 
-    async def _settle_and_pop(self, finished: list[bytes], want: int | None = None) -> list[bytes]:
-        want = self.batch if want is None else want
+    async def _settle_and_pop(self, finished: list[bytes]) -> list[bytes]:
         async with self.redis.pipeline(transaction=False) as pipe:
             if finished:
-                pipe.zrem("active", *finished)
-                pipe.hdel("jobs", *finished)
-            if want:
-                pipe.rpop("waiting", want)
+                pipe.zrem(self.active, *finished)
+                pipe.hdel(self.jobs, *finished)
+            pipe.rpop(self.waiting, self.case.batch)
             return (await pipe.execute())[-1] or []
 
     async def _claim(self, ids: list[bytes]) -> list[bytes]:
         deadline = int(time.time()) + LEASE_S
         async with self.redis.pipeline(transaction=False) as pipe:
-            pipe.zadd("active", dict.fromkeys(ids, deadline))
-            pipe.hmget("jobs", ids)
+            pipe.zadd(self.active, dict.fromkeys(ids, deadline))
+            pipe.hmget(self.jobs, ids)
             records: list[bytes] = (await pipe.execute())[1]
             return records
 
 
-def on_loop(handler: Handler, concurrency: int) -> Batch:
+def _on_loop(work: Work, concurrency: int) -> Group:
     """Run a batch on the loop, at most `concurrency` handlers at once."""
+    handler: Any = work.coroutine(_data)
 
-    async def run(records: list[bytes]) -> None:
-        for start in range(0, len(records), concurrency):
-            group = [msgpack.unpackb(record) for record in records[start : start + concurrency]]
-            if concurrency == 1:
-                await handler(group[0])
-            else:
-                await asyncio.gather(*[asyncio.create_task(handler(data)) for data in group])
+    async def run(batch: list[Data]) -> None:
+        if concurrency == 1 or len(batch) == 1:
+            for data in batch:
+                await handler(data)
+            return
+        for start in range(0, len(batch), concurrency):
+            await asyncio.gather(*[handler(data) for data in batch[start : start + concurrency]])
 
     return run
 
 
-async def noop(_data: Any) -> None:
-    return
+def _in_threads(work: Work, pool: ThreadPoolExecutor, concurrency: int) -> Group:
+    """Give each thread its share of a batch."""
+    handler, loop = work.function(_data), asyncio.get_running_loop()
+
+    def run_share(share: list[Data]) -> None:
+        for data in share:
+            handler(data)
+
+    async def run(batch: list[Data]) -> None:
+        each = -(-len(batch) // concurrency)
+        shares = [batch[start : start + each] for start in range(0, len(batch), each)]
+        await asyncio.gather(*[loop.run_in_executor(pool, run_share, share) for share in shares])
+
+    return run
 
 
-async def warm_up(case: Case) -> None:
-    """Every path once, unmeasured."""
-    floor = Floor(case)
-    await floor.fill(1_000)
-    if case.role == "producer":
-        await floor.redis.delete("jobs", "waiting")
-    else:
-        await floor.consume(1_000, on_loop(noop, 100))
-
-
-async def add_bulk(case: Case) -> Result:
-    callers, meter = [Floor(case) for _ in range(case.concurrency)], Meter(case)
-    for floor in callers:
-        await floor.redis.ping()
-    meter.start()
-    await asyncio.gather(*[floor.fill(case.share) for floor in callers])
-    meter.stop()
-    return meter.result(case.share * case.concurrency)
-
-
-async def add_concurrent(case: Case) -> Result:
-    floor, meter = Floor(case), Meter(case)
-    await floor.reserve(case.count)
-    each = case.count // TASKS
-
-    async def adder(first: int) -> None:
-        for i in range(first, first + each):
-            await floor.add([payload(i)])
-
-    meter.start()
-    await asyncio.gather(*[adder(n * each) for n in range(TASKS)])
-    meter.stop()
-    return meter.result(each * TASKS)
-
-
-async def add_sequential(case: Case) -> Result:
-    floor, meter = Floor(case), Meter(case)
-    await floor.reserve(case.count)
-    return await pings.add_next_to_ping(
-        meter, case.count, lambda i: floor.add([payload(i)]), floor.redis.ping
-    )
-
-
-async def process(case: Case) -> Result:
-    floor, meter = Floor(case), Meter(case)
-    await floor.fill(case.count)
-    meter.start()
-    await floor.consume(case.count, on_loop(noop, case.concurrency))
-    meter.stop()
-    return meter.result(case.count)
-
-
-async def process_threads(case: Case) -> Result:
-    floor, meter = Floor(case), Meter(case)
-    await floor.fill(case.count)
-    loop = asyncio.get_running_loop()
-
-    def work(records: list[bytes]) -> None:
-        for record in records:
-            msgpack.unpackb(record)
-
-    with ThreadPoolExecutor(case.concurrency) as pool:
-
-        async def run(records: list[bytes]) -> None:
-            each = max(1, len(records) // case.concurrency)
-            parts = [records[i : i + each] for i in range(0, len(records), each)]
-            await asyncio.gather(*[loop.run_in_executor(pool, work, part) for part in parts])
-
-        meter.start()
-        await floor.consume(case.count, run)
-        meter.stop()
-    return meter.result(case.count)
-
-
-async def produce_and_process(case: Case) -> Result:
-    floor, meter, producer = Floor(case), Meter(case), second_process.Producer(case)
-    await floor.redis.ping()
-    meter.start()
-    producer.go()
-    await floor.consume(case.count, on_loop(noop, case.concurrency))
-    meter.stop()
-    return meter.result(case.count, others=[producer.finish()])
-
-
-async def produce(case: Case) -> None:
-    floor = Floor(case)
-    await floor.redis.ping()
-    await second_process.produce_when_told(lambda: floor.fill(case.count))
-
-
-async def redis_cpu(case: Case) -> Result:
-    floor, adding, processing = Floor(case), Meter(case), Meter(case)
-    await floor.redis.ping()
-    adding.start()
-    await floor.fill(case.count)
-    adding.stop()
-    processing.start()
-    await floor.consume(case.count, on_loop(noop, case.batch))
-    processing.stop()
-    return harness.redis_cpu_result(case.count, adding, processing)
-
-
-async def memory(case: Case) -> Result:
-    floor, meter = Floor(case), Meter(case)
-    await floor.fill(1)
-    before = meter.memory()
-    await floor.fill(case.count)
-    return harness.memory_result(meter, case.count, before, len(msgpack.packb(payload(0))))
-
-
-async def latency_idle(case: Case) -> Result:
-    floor, meter, producer = Floor(case), Meter(case), second_process.Producer(case)
-    watch = second_process.Stopwatch(case.count)
-
-    async def handler(data: Any) -> None:
-        watch.arrived(data["sent"])
-
-    meter.start()
-    producer.go()
-    await floor.consume(case.count + second_process.WARM_UP_ADDS, on_loop(handler, 1))
-    meter.stop()
-    return meter.result(case.count, watch.percentiles(), others=[producer.finish()])
-
-
-async def produce_spaced(case: Case) -> None:
-    floor = Floor(case)
-    await floor.reserve(case.count)
-    await second_process.produce_when_told(
-        lambda: second_process.spaced(case.count, lambda now: floor.add([{"sent": now}]))
-    )
+def _data(data: Data) -> Data:
+    return data
 
 
 if __name__ == "__main__":
-    harness.main(
-        LABEL,
-        VERSION,
-        NOTES,
-        {
-            "add_bulk": add_bulk,
-            "add_concurrent": add_concurrent,
-            "add_sequential": add_sequential,
-            "process": process,
-            "process_threads": process_threads,
-            "produce_and_process": produce_and_process,
-            "redis_cpu": redis_cpu,
-            "memory": memory,
-            "latency_idle": latency_idle,
-        },
-        {"produce_and_process": produce, "latency_idle": produce_spaced},
-        warm_up,
-    )
+    main(Floor, warm_up_jobs=2_000)

@@ -18,7 +18,7 @@ export async function add_bulk(testCase) {
 
 export async function add_concurrent(testCase) {
   const [queue, meter] = [await openQueue(testCase), new Meter(testCase)];
-  const each = Math.floor(testCase.count / TASKS);
+  const each = Math.max(1, Math.floor(testCase.count / TASKS));
   const adder = async (first) => {
     for (let i = first; i < first + each; i++) await queue.add('noop', payload(i));
   };
