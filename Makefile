@@ -31,7 +31,7 @@ endif
 endif
 
 .PHONY: help venv build demo test test-quick test-long test-faults-full test-matrix lint types format bench bench-quick bench-page soak sync \
-	clean test-sanitize test-valgrind fuzz instructions
+	clean test-sanitize test-valgrind fuzz instructions bench-compare
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,6 +113,9 @@ test-valgrind: build $(STAMPS)/test ## the core over the fuzzing corpus under va
 
 fuzz: $(STAMPS)/core ## fuzz a target for some time: make fuzz TARGET=codec SECONDS=600 (codec, values, replies, options)
 	@PY=$(PY) tools/fuzz.sh $(TARGET) $(SECONDS) $(ARGS)
+
+bench-compare: build $(STAMPS)/test $(STAMPS)/bench ## micro benches and instruction counts beside those kept; ARGS=--keep keeps them
+	@$(PY) -m benchmarks.compare $(ARGS)
 
 instructions: build $(STAMPS)/test ## instructions per job of the hot paths beside those kept; ARGS=--keep keeps them
 	@$(PY) -m benchmarks.instructions $(ARGS)

@@ -56,3 +56,17 @@ def test_decode_record(benchmark: BenchmarkFixture, options: bytes | None) -> No
 def test_decode_record_msgpack(benchmark: BenchmarkFixture, options: bytes | None) -> None:
     record = _pack_by_hand(NAME, AT, options, DATA)
     assert benchmark(msgpack.unpackb, record)[3] == DATA
+
+
+@pytest.mark.benchmark(group="pack a record")
+def test_encode_record_msgspec(benchmark: BenchmarkFixture) -> None:
+    msgspec = pytest.importorskip("msgspec", reason="msgspec is not installed")
+    encode = msgspec.msgpack.Encoder().encode
+    record = benchmark(lambda: encode([NAME, AT, None, DATA]))
+    assert codec.decode_record(record)[0] == NAME
+
+
+@pytest.mark.benchmark(group="read a record and its data")
+def test_decode_record_msgspec(benchmark: BenchmarkFixture) -> None:
+    msgspec = pytest.importorskip("msgspec", reason="msgspec is not installed")
+    assert benchmark(msgspec.msgpack.Decoder().decode, codec.encode_record(NAME, AT, None, DATA))[3] == DATA

@@ -58,6 +58,20 @@ def test_decode_msgpack(benchmark: BenchmarkFixture, kind: str) -> None:
     assert benchmark(UNPACK, PACK(VALUES[kind])) == VALUES[kind]
 
 
+@ours
+@pytest.mark.benchmark(group="encode")
+def test_encode_msgspec(benchmark: BenchmarkFixture, kind: str) -> None:
+    msgspec = pytest.importorskip("msgspec", reason="msgspec is not installed")
+    assert UNPACK(benchmark(msgspec.msgpack.Encoder().encode, VALUES[kind])) == VALUES[kind]
+
+
+@ours
+@pytest.mark.benchmark(group="decode")
+def test_decode_msgspec(benchmark: BenchmarkFixture, kind: str) -> None:
+    msgspec = pytest.importorskip("msgspec", reason="msgspec is not installed")
+    assert benchmark(msgspec.msgpack.Decoder().decode, PACK(VALUES[kind])) == VALUES[kind]
+
+
 @pytest.mark.benchmark(group="extension types, no msgpack of the kind")
 def test_encode_rich(benchmark: BenchmarkFixture) -> None:
     assert codec.decode(benchmark(codec.encode, RICH)) == RICH
