@@ -175,11 +175,11 @@ def all_paths() -> list[Path]:
         ("encode a record", encode_one, 500, 1),
         ("decode a record", decode_one, 500, 1),
         ("add, one by one", Adding().one, 500, 1),
-        ("add, 1,000 at once", Adding().concurrent, 1, JOBS),
-        ("add_bulk of 1,000", Adding().bulk, 1, JOBS),
-        ("claim and settle 1,000", working.claim_and_settle, 1, JOBS),
-        ("claim, run and settle 1,000", dispatching.claim_run_and_settle, 1, JOBS),
-        ("1,000 completed events", expand_events, 1, JOBS),
+        ("add, 1,000 at once", Adding().concurrent, 3, JOBS),
+        ("add_bulk of 1,000", Adding().bulk, 3, JOBS),
+        ("claim and settle 1,000", working.claim_and_settle, 3, JOBS),
+        ("claim, run and settle 1,000", dispatching.claim_run_and_settle, 3, JOBS),
+        ("1,000 completed events", expand_events, 3, JOBS),
     ]
 
 

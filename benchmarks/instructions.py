@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -38,7 +39,9 @@ class ValgrindMissing(Uncountable):
 def interpreter() -> str:
     """What counts depend on: they are compared within one build of one interpreter only."""
     compiler = platform.python_compiler()
-    return f"{platform.python_implementation()} {platform.python_version()} {platform.machine()} {compiler}"
+    guided = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    made = f"{compiler}, {'' if guided else 'not '}profile-guided"
+    return f"{platform.python_implementation()} {platform.python_version()} {platform.machine()} {made}"
 
 
 def count() -> Counts:
