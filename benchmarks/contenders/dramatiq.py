@@ -11,7 +11,7 @@ import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker
 
-from benchmarks.harness.blocking import MOST_THREADS, Blocking
+from benchmarks.harness.blocking import MOST_CONNECTIONS, MOST_THREADS, Blocking
 from benchmarks.harness.case import Case
 from benchmarks.harness.entry import main, package_versions
 from benchmarks.harness.work import Data, Work
@@ -32,7 +32,7 @@ class Dramatiq(Blocking):
 
     def __init__(self, case: Case, name: str = "bench") -> None:
         super().__init__(case, name)
-        self.client: Any = redis.Redis(host=case.host, port=case.port)
+        self.client: Any = redis.Redis(host=case.host, port=case.port, max_connections=MOST_CONNECTIONS)
         self.broker = RedisBroker(client=self.client)
         self._handler: Callable[..., None] = _no_handler
         self._actors = [self._actor(priority) for priority in range(PRIORITIES + 1)]

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from huey import PriorityRedisHuey, RedisHuey
+from huey.signals import SIGNAL_COMPLETE, SIGNAL_ERROR, SIGNAL_EXECUTING
 
-from benchmarks.harness.blocking import MOST_THREADS, Blocking
+from benchmarks.harness.blocking import MOST_CONNECTIONS, MOST_THREADS, Blocking
 from benchmarks.harness.case import Case
 from benchmarks.harness.entry import main, package_versions
 from benchmarks.harness.work import Data, Work
@@ -30,13 +31,19 @@ class HueyContender(Blocking):
     def __init__(self, case: Case, name: str = "bench") -> None:
         super().__init__(case, name)
         kind = PriorityRedisHuey if case.scenario == "priorities" else RedisHuey
-        self.huey: Any = kind(name, host=case.host, port=case.port)
+        self.huey: Any = kind(name, host=case.host, port=case.port, max_connections=MOST_CONNECTIONS)
         self._size = "zcard" if case.scenario == "priorities" else "llen"
         self._handler: Callable[..., None] = _no_handler
 
         def noop(data: Data) -> None:
             self._handler(data)
 
+        # It pops what it runs, so what runs is known to this process only.
+        self._running: set[str] = set()
+        self.huey.signal(SIGNAL_EXECUTING)(lambda _signal, task: self._running.add(task.id))
+        self.huey.signal(SIGNAL_COMPLETE, SIGNAL_ERROR)(
+            lambda _signal, task, *_error: self._running.discard(task.id)
+        )
         self.task: Any = self.huey.task(name=f"noop-{name}")(noop)
 
     async def open(self) -> None:
@@ -75,7 +82,7 @@ class HueyContender(Blocking):
             waiting, delayed, failed = pipe.execute()
         if failed:
             raise RuntimeError(f"{failed} jobs failed")
-        return int(waiting + delayed + len(self.huey._tasks_in_flight))
+        return int(waiting + delayed + len(self._running))
 
     async def clear(self) -> None:
         self.huey.flush()

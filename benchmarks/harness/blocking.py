@@ -12,6 +12,8 @@ from benchmarks.harness.work import Data
 PRODUCERS = 50
 # More threads than this only contend for the interpreter; handlers that wait may have as many as are asked for.
 MOST_THREADS = 100
+# redis-py's pools refuse the 101st connection; each thread that blocks in a read has one, or two with a subscription.
+MOST_CONNECTIONS = 4_000
 
 
 class Blocking(Contender):
