@@ -84,12 +84,12 @@ format: $(STAMPS)/lint ## format, and fix what ruff can fix
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-bench: build $(STAMPS)/test $(STAMPS)/bench ## measure, side by side with other queues (minutes)
+bench: build $(STAMPS)/test $(STAMPS)/bench ## measure, side by side with every other queue (an hour or two)
 	@tools/need_redis.sh
 	@$(PY) -m pytest benchmarks/micro --benchmark-enable -q
 	@$(PY) -m benchmarks $(ARGS)
 
-bench-quick: build $(STAMPS)/test $(STAMPS)/bench ## the same with a tenth of the jobs, one round (not for quoting)
+bench-quick: build $(STAMPS)/test $(STAMPS)/bench ## the main scenarios and contenders, a tenth of the jobs, one round (3 minutes, not for quoting)
 	@tools/need_redis.sh
 	@$(PY) -m benchmarks --quick $(ARGS)
 

@@ -34,7 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = Report(Machine.now(servers, cores), contenders, options.quick, skipped)
     path = options.json or RESULTS / _file_name(report)
     if options.add and path.exists():
-        report.add_to(path)
+        try:
+            report.add_to(path)
+        except ValueError as error:
+            print(f"benchmarks: {error}; name another file, or leave out --add", file=sys.stderr)
+            return 2
     print("\n".join(report.head()))
     lab = Lab(binaries, cores, options.quick)
     for variant in variants:

@@ -76,6 +76,20 @@ def test_the_suite_measures_and_writes_a_row_for_every_case(tmp_path: Path) -> N
 
 
 @needs_server
+def test_an_interrupted_run_is_continued_unless_something_else_was_measured(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    measured(path, "memory")
+    both = measured(path, "add_bulk/1", "--add")
+    assert list(both["cases"]) == ["memory", "add_bulk/1"]
+    text = path.read_text().replace('"commit": "', '"commit": "another ')
+    path.write_text(text)
+    done = suite(path, "--contenders", "bullrush", "--only", "memory", "--add")
+    assert done.returncode == 2
+    assert "was measured with another commit: another" in done.stderr
+    assert path.read_text() == text
+
+
+@needs_server
 @needs_compiler
 def test_a_case_can_have_a_network_in_between(tmp_path: Path) -> None:
     written = measured(tmp_path / "found.json", "far_add_bulk/1")
