@@ -139,15 +139,21 @@ def notes(now: Result, before: Result | None) -> list[str]:
 
 
 def _instructions(keeping: bool) -> str:
-    """The table of instruction counts, or why there is none."""
+    """The tables of instruction counts, of client and server, or why there are none."""
     try:
-        counts = instructions.count()
+        counted = {
+            instructions.interpreter(): instructions.count(),
+            instructions.server(): instructions.count_server(),
+        }
     except instructions.Uncountable as why:
         return f"instructions are not counted: {why}"
-    text = instructions.table(counts, instructions.kept().get(instructions.interpreter(), {}))
-    if keeping:
-        instructions.keep(counts)
-    return text
+    tables = [
+        f"{of}\n{instructions.table(counts, instructions.kept().get(of, {}))}"
+        for of, counts in counted.items()
+    ]
+    for of, counts in counted.items() if keeping else ():
+        instructions.keep(counts, of)
+    return "\n\n".join(tables)
 
 
 def main() -> int:

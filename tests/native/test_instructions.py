@@ -24,6 +24,20 @@ def test_hot_paths_take_no_more_instructions_than_kept() -> None:
     assert not problems, "\n".join([*problems, instructions.table(counts, before)])
 
 
+def test_scripts_take_no_more_instructions_of_the_server_than_kept() -> None:
+    try:
+        before = instructions.kept().get(instructions.server())
+        if before is None:
+            pytest.skip(
+                f"no counts are kept for {instructions.server()}; make instructions ARGS='--server --keep'"
+            )
+        counts = instructions.count_server()
+    except (instructions.ValgrindMissing, instructions.NoServer) as missing:
+        pytest.skip(str(missing))
+    problems = instructions.grown(counts, before)
+    assert not problems, "\n".join([*problems, instructions.table(counts, before)])
+
+
 def test_five_percent_more_is_let_through_and_six_is_not() -> None:
     before = {"add": 1000, "claim": 1000}
     assert instructions.grown({"add": 1050, "claim": 10}, before) == []
