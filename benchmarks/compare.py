@@ -119,7 +119,7 @@ def _compared(timing: Timing, was: Timing | None) -> str:
 
 def _time(seconds: float) -> str:
     for unit, size in (("ns", 1e-9), ("µs", 1e-6)):
-        if seconds < 1000 * size:
+        if seconds < 999.95 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds / 1e-3:.2f} ms"
 
