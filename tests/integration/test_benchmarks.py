@@ -101,7 +101,7 @@ def test_the_relay_keeps_every_byte_back_each_way(server: Server) -> None:
     with network.between(server.port, 5_000, None) as port, redis.Redis(port=port) as client:
         client.ping()
         began = time.monotonic()
-        client.echo("far")
+        client.ping()
         assert time.monotonic() - began >= 0.01  # time is the subject
 
 
