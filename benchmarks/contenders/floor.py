@@ -40,8 +40,9 @@ class Floor(Contender):
 
     def __init__(self, case: Case, name: str = "bench") -> None:
         super().__init__(case, name)
+        # No socket_timeout: redis-py's own of 5 s would end a BRPOP that waits for longer.
         pool = aioredis.BlockingConnectionPool(
-            host=case.host, port=case.port, max_connections=POOL, timeout=None
+            host=case.host, port=case.port, max_connections=POOL, timeout=None, socket_timeout=None
         )
         self.redis: Any = aioredis.Redis(connection_pool=pool)
         self.jobs, self.waiting, self.active = (f"{name}:{key}" for key in ("jobs", "waiting", "active"))
