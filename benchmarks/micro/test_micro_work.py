@@ -18,7 +18,10 @@ from benchmarks.instruction_paths import (
     Working,
     expand_events,
 )
+from bullrush._core.codec import decode, encode
+from bullrush._core.exchange import Exchange
 from bullrush._core.histogram import Histogram
+from bullrush._core.job import JobBase
 from bullrush._core.renewer import Renewer
 from bullrush.envelope import Compressed, Encrypted
 
@@ -30,6 +33,33 @@ def test_claim_and_settle(benchmark: BenchmarkFixture) -> None:
     working = Working()
     benchmark(working.claim_and_settle)
     assert working.exchange.claimed_total % JOBS == 0
+
+
+@pytest.mark.benchmark(group="settle one of another fate")
+@pytest.mark.parametrize("fate", ["fail", "retry", "release", "progress", "log"])
+def test_other_outcomes(benchmark: BenchmarkFixture, fate: str) -> None:
+    """What does not simply complete: packed the moment it is said. Alternatives of one job, not rivals."""
+
+    def setup() -> tuple[tuple[Exchange, JobBase[object, object]], dict[str, object]]:
+        working = Working()
+        working.claim()
+        [job] = working.exchange.take_ready(1)
+        return (working.exchange, job), {}
+
+    def settle(exchange: Exchange, job: JobBase[object, object]) -> int:
+        if fate == "fail":
+            exchange.fail(job, b"\xa3why", b"\xaaValueError", b"\xa0", None, 1000, -1)
+        elif fate == "retry":
+            exchange.retry(job, b"\xa3why", b"\xaaValueError", b"\xa0", 1000)
+        elif fate == "release":
+            exchange.release(job)
+        elif fate == "progress":
+            exchange.progress(job, b"\x07")
+        else:
+            exchange.log(job, b"a line")
+        return exchange.gathered
+
+    benchmark.pedantic(settle, setup=setup, rounds=50)
 
 
 @pytest.mark.benchmark(group="run 1,000 no-op handlers")
@@ -100,6 +130,20 @@ def test_quantile(benchmark: BenchmarkFixture) -> None:
     for duration in DURATIONS:
         histogram.record(duration)
     assert benchmark(histogram.quantile, 0.99) > 90_000
+
+
+@pytest.mark.benchmark(group="weigh and walk 100 kB before it is decoded")
+@pytest.mark.parametrize("kind", ["numbers", "maps"])
+def test_decode_large(benchmark: BenchmarkFixture, kind: str) -> None:
+    value = list(range(30_000)) if kind == "numbers" else [{"id": n, "ok": True} for n in range(9_000)]
+    assert benchmark(decode, encode(value)) == value
+
+
+@pytest.mark.benchmark(group="weigh and walk 100 kB before it is decoded")
+@pytest.mark.parametrize("kind", ["numbers", "maps"])
+def test_decode_large_msgpack(benchmark: BenchmarkFixture, kind: str) -> None:
+    value = list(range(30_000)) if kind == "numbers" else [{"id": n, "ok": True} for n in range(9_000)]
+    assert benchmark(msgpack.unpackb, encode(value)) == value
 
 
 @pytest.mark.benchmark(group="seal and open")
