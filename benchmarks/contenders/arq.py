@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -83,6 +84,9 @@ class Arq(Contender):
         if self.running is not None and self.running.jobs_failed:
             raise RuntimeError(f"{self.running.jobs_failed} jobs failed")
         return int(await self.pool.zcard(self.name))
+
+    def stored(self, data: Data) -> int:
+        return len(pickle.dumps(data))
 
 
 def _data(_ctx: object, data: Data) -> Data:
