@@ -46,7 +46,7 @@ class Scenario:
     `saturating`: the server or a client should be busy all the time, so a run where neither was is thrown away.
     `pinned`: server on one core, contender on another; else the kernel places them.
     `far`: microseconds that the network takes each way.
-    `rates` are jobs a second per pace, where the scenario has a rate.
+    `rates` are jobs a second per pace, where the scenario has a rate; `waits` the us between two, where it has pauses.
     `only`: contenders for which it is worth the time; none: all that have the feature.
     `paces`: contenders that are slower here than elsewhere.
     `quick`: the variants that a quick run takes, unless it is told what to run.
@@ -62,6 +62,7 @@ class Scenario:
     pinned: bool = True
     far: int = 0
     rates: tuple[int, int, int] = (0, 0, 0)
+    waits: tuple[int, int, int] = (0, 0, 0)
     only: frozenset[str] = frozenset()
     paces: Mapping[str, Pace] = field(default_factory=dict)
     quick: tuple[str, ...] = ()
@@ -101,6 +102,7 @@ class Variant:
         return {
             "concurrency": 1,
             "rate": rate,
+            "wait_us": self.scenario.waits[pace.value],
             **self.parameters,
             "scenario": self.scenario.function,
             "count": count,
@@ -235,12 +237,13 @@ SCENARIOS = (
     Scenario(
         "latency_idle",
         "add to handler start, idle, two processes",
-        (2_000, 2_000, 1_000),
+        (2_000, 2_000, 500),
         runs="latency",
         figure="p50_ms",
         weight=Weight.HEAD,
         saturating=False,
         pinned=False,
+        waits=(1_000, 1_000, 10_000),
         quick=("",),
     ),
     Scenario(

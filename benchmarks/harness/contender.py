@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar
 
-from benchmarks.harness.case import Case
+from benchmarks.harness.case import Case, payload
 from benchmarks.harness.work import Data, Work
 
 
@@ -80,8 +80,6 @@ class Contender(ABC):
 
     def payload(self, i: int) -> Data:
         """Data of job `i`."""
-        from benchmarks.harness.case import payload
-
         return payload(i)
 
     def stored(self, data: Data) -> int:

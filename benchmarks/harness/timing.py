@@ -17,7 +17,7 @@ RECOVERY_LIMIT = 150.0
 
 
 async def latency(contender: Contender, case: Case) -> Result:
-    """From add to handler start, between two processes. `rate` 0: idle, adds about 1 ms apart."""
+    """From add to handler start, between two processes. `rate` 0: idle, adds `wait_us` (1 ms) apart."""
     meter, producer = Meter(case), Companion(case, "producer")
     work = Timing(case.count + WARM_UP_ADDS)
     meter.start()
@@ -38,7 +38,7 @@ async def produce(contender: Contender, case: Case) -> None:
     else:
         for _ in range(case.count + WARM_UP_ADDS):
             await contender.add({"sent": time.monotonic_ns()})
-            await asyncio.sleep(SPACE)
+            await asyncio.sleep(case.wait_us / 1e6 or SPACE)
     cue.report()
 
 

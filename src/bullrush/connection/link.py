@@ -95,6 +95,10 @@ class Link:
         if self._timer is None:
             self._arm()
 
+    def ready_on(self, loop: asyncio.AbstractEventLoop) -> DataProtocol | None:
+        """Return the protocol to pump if it is up on this loop and watched; None: use `pump`."""
+        return self.protocol if self._loop is loop and self._timer is not None else None
+
     # Plain commands.
 
     async def call(self, frame: bytes, *, timeout: float | None = None, again: bool = False) -> object:

@@ -15,8 +15,10 @@ for i = 1, count do ids[i] = ARGV[3 + 2 * i] end
 redis.call("HSET", jobs_key, unpack(ARGV, 5))
 redis.call("LPUSH", waiting_key, unpack(ids))
 redis.call("HSET", sessions_key, ARGV[1], ARGV[2] .. " " .. time[1])
-local stream_id = string.format("%d-0", now)
-if meta[3] ~= "off" and meta[3] ~= "outcomes" then
+local stream_id
+if meta[3] == "off" or meta[3] == "outcomes" then
+  stream_id = string.format("%d-0", now)
+else
   stream_id = publish({ "added", ARGV[4] }, #ARGV[4])
   redis.call("HSET", meta_key, "number", meta[5], "bytes", meta[6])
 end
