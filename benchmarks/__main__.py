@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     cores = Cores.of_this_machine(pin=not options.no_pin)
     contenders, skipped = _describe(names, binaries)
+    entered = list(contenders)
     servers = ", ".join(server.describe(binary) for binary in binaries.values())
     report = Report(Machine.now(servers, cores), contenders, options.quick, skipped)
     path = options.json or RESULTS / _file_name(report)
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join(report.head()))
     lab = Lab(binaries, cores, options.quick)
     for variant in variants:
-        _run_case(lab, report, variant, options.rounds)
+        _run_case(lab, report, variant, _entered(report, variant, entered), options.rounds)
         report.write(path)  # after every case: an interrupted run keeps what it has
     print(f"written to {path}")
     return 1 if report.failures else 0
@@ -91,16 +92,15 @@ def _describe(names: Sequence[str], binaries: Mapping[str, str]) -> tuple[dict[s
     return contenders, skipped
 
 
-def _entered(report: Report, variant: Variant) -> list[str]:
+def _entered(report: Report, variant: Variant, wanted: Sequence[str]) -> list[str]:
     """The contenders that have the feature, and for which it is worth the time."""
     scenario = variant.scenario
-    able = [name for name, about in report.contenders.items() if scenario.function in about["scenarios"]]
+    able = [name for name in wanted if scenario.function in report.contenders[name]["scenarios"]]
     return [name for name in able if not scenario.only or name in scenario.only]
 
 
-def _run_case(lab: Lab, report: Report, variant: Variant, rounds: int | None) -> None:
+def _run_case(lab: Lab, report: Report, variant: Variant, entered: Sequence[str], rounds: int | None) -> None:
     """All rounds of all contenders, interleaved, and in another order each round."""
-    entered = _entered(report, variant)
     weight = variant.scenario.weight
     wanted = {name: rounds or (1 if lab.quick else LAUNCHERS[name].rounds[weight]) for name in entered}
     results: dict[str, list[Run]] = {name: [] for name in entered}
