@@ -77,27 +77,32 @@ class Adding:
                 self.producer.receive([NOW, b"1-0"], 0.0)
 
 
+def new_exchange(number: int = 77, jobs: int = JOBS, lease: int = 30_000) -> Exchange:
+    """Make the exchange of a worker with that number and so many slots; its session is not open yet."""
+    held = (KEYS.held(str(number)),)
+    return Exchange(
+        script_frame("open", KEYS, held),
+        script_frame("exchange", KEYS, held),
+        OWNER,
+        None,
+        number=str(number).encode(),
+        host=b"{}",
+        codec_name=b"msgpack",
+        kind=Job,
+        kinds={},
+        concurrency=jobs,
+        prefetch=0,
+        lease=lease,
+        keep=1_000,
+        age=-1,
+    )
+
+
 class Working:
     """An exchange whose server always has 1,000 jobs."""
 
     def __init__(self) -> None:
-        held = (KEYS.held("77"),)
-        self.exchange = Exchange(
-            script_frame("open", KEYS, held),
-            script_frame("exchange", KEYS, held),
-            OWNER,
-            None,
-            number=b"77",
-            host=b"{}",
-            codec_name=b"msgpack",
-            kind=Job,
-            kinds={},
-            concurrency=JOBS,
-            prefetch=0,
-            lease=30_000,
-            keep=1_000,
-            age=-1,
-        )
+        self.exchange = new_exchange()
         assert self.exchange.poll(time.monotonic()) is not None
         self.exchange.receive([NOW, b"epoch", None, None, None, b"all", b"msgpack", []], time.monotonic())
         assert self.exchange.poll(time.monotonic()) is not None

@@ -11,11 +11,10 @@ from typing import Final
 
 import redis
 
-from benchmarks.instruction_paths import DATA, FAR, KEYS, LOOP, NOW, OWNER
+from benchmarks.instruction_paths import DATA, FAR, KEYS, LOOP, NOW, OWNER, new_exchange
 from benchmarks.instruction_paths import Path as CountedPath
 from benchmarks.server import _command, _wait_until_up, describe, find, free_port
 from bullrush import Job
-from bullrush._core.exchange import Exchange
 from bullrush._core.factory import JobFactory
 from bullrush._core.producer import Producer
 from bullrush._core.session import ReplyError, Session
@@ -70,24 +69,8 @@ class Worker:
     """Settles and claims so many jobs with every call."""
 
     def __init__(self, wire: Wire, size: int) -> None:
-        held = (KEYS.held(str(77 + size)),)
         self.wire, self.size = wire, size
-        self.exchange = Exchange(
-            script_frame("open", KEYS, held),
-            script_frame("exchange", KEYS, held),
-            OWNER,
-            None,
-            number=str(77 + size).encode(),
-            host=b"{}",
-            codec_name=b"msgpack",
-            kind=Job,
-            kinds={},
-            concurrency=size,
-            prefetch=0,
-            lease=600_000,
-            keep=1_000,
-            age=-1,
-        )
+        self.exchange = new_exchange(77 + size, size, lease=600_000)
         wire.talk(self.exchange)
 
     def exchange_once(self) -> None:

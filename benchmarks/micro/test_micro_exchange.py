@@ -8,45 +8,20 @@ import hiredis
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bullrush import Job
+from benchmarks.instruction_paths import JOBS, new_exchange
 from bullrush._core.codec import encode_record
 from bullrush._core.exchange import Exchange
 from bullrush._core.frames import encode_command
-from bullrush.keys import Keys
-from bullrush.operations.requests import script_frame
 
-JOBS = 1_000
 IDS = [str(1_000_000 + i) for i in range(JOBS)]
 RECORD = encode_record(
     "send-email", 1_795_000_000_000, None, {"to": "user000042@mail.example.com", "uid": 100_042}
 )
 
 
-class Owner:
-    name = "emails"
-    codec = None
-
-
 def make_exchange() -> Exchange:
     """Make an exchange that believes its session is open."""
-    keys = Keys("bullrush", "emails")
-    held = (keys.held("77"),)
-    exchange = Exchange(
-        script_frame("open", keys, held),
-        script_frame("exchange", keys, held),
-        Owner(),
-        None,
-        number=b"77",
-        host=b"{}",
-        codec_name=b"msgpack",
-        kind=Job,
-        kinds={},
-        concurrency=JOBS,
-        prefetch=0,
-        lease=30_000,
-        keep=1_000,
-        age=-1,
-    )
+    exchange = new_exchange()
     now = time.monotonic()
     assert exchange.poll(now) is not None
     exchange.receive([1_795_000_000_000, b"epoch", None, None, None, b"all", b"msgpack", []], now)
