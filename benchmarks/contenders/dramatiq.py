@@ -10,6 +10,8 @@ from typing import Any
 import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker
+from dramatiq.rate_limits import WindowRateLimiter
+from dramatiq.rate_limits.backends import RedisBackend
 
 from benchmarks.harness.blocking import MOST_CONNECTIONS, MOST_THREADS, Blocking
 from benchmarks.harness.case import Case
@@ -17,6 +19,7 @@ from benchmarks.harness.entry import main, package_versions
 from benchmarks.harness.work import Data, Work
 
 PRIORITIES = 10
+REFUSED_MS = 1_000  # a job that the rate limit refuses is tried again after half of this to all of it
 
 
 class Dramatiq(Blocking):
@@ -25,10 +28,12 @@ class Dramatiq(Blocking):
     notes = (
         "At-least-once with acks, default middleware, no results backend; a resent add stores the job twice. One "
         f"worker with a thread per handler, at most {MOST_THREADS} but for handlers that wait; it asks for work by "
-        "polling, and priorities belong to actors and order only what a worker has prefetched. No queue-wide rate "
-        "limit, and what a dead process held returns by chance (1 in 1,000 calls, after 60 s), so recovery is left out."
+        "polling, and priorities belong to actors and order only what a worker has prefetched. Its "
+        "WindowRateLimiter counts in Redis, for all workers; what it refuses fails and is retried, here "
+        "with a backoff of half a second to one. What a dead process held returns by chance (1 in "
+        "1,000 calls, after 60 s), so recovery is left out."
     )
-    absent = frozenset({"rate_limit", "recovery"})
+    absent = frozenset({"recovery"})
 
     def __init__(self, case: Case, name: str = "bench") -> None:
         super().__init__(case, name)
@@ -41,13 +46,16 @@ class Dramatiq(Blocking):
         def noop(data: Data) -> None:
             self._handler(data)
 
+        retries: dict[str, int | None] = {"max_retries": 0}
+        if self.case.scenario == "rate_limit":
+            retries = {"max_retries": None, "min_backoff": REFUSED_MS, "max_backoff": REFUSED_MS}
         return dramatiq.actor(
             noop,
             broker=self.broker,
             actor_name=f"noop{priority}",
             queue_name=self.name,
             priority=priority,
-            max_retries=0,
+            **retries,
         )
 
     async def open(self) -> None:
@@ -68,13 +76,24 @@ class Dramatiq(Blocking):
     async def worker(
         self, work: Work, *, concurrency: int, threads: bool = False, rate: int = 0
     ) -> AsyncIterator[None]:
-        self._handler = work.function(_data)
+        self._handler = self._limited(work.function(_data), rate) if rate else work.function(_data)
         worker = dramatiq.Worker(self.broker, worker_threads=self.threads_for(concurrency))
         worker.start()
         try:
             yield
         finally:
             await asyncio.to_thread(worker.stop, timeout=5_000)
+
+    def _limited(self, handler: Callable[..., None], rate: int) -> Callable[..., None]:
+        limiter = WindowRateLimiter(
+            RedisBackend(client=self.client), f"{self.name}-starts", limit=rate, window=1
+        )
+
+        def limited(data: Data) -> None:
+            with limiter.acquire():
+                handler(data)
+
+        return limited
 
     async def pending(self) -> int:
         failed = self.client.zcard(f"dramatiq:{self.name}.XQ")
