@@ -7,6 +7,7 @@ import importlib
 import logging
 import pickle
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -46,6 +47,11 @@ class ThreadedWorker(SimpleWorker):
     """A worker that may run beside the main thread, where there are no signals."""
 
     death_penalty_class = TimerDeathPenalty
+    stopping = False
+
+    def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
+        """Nothing more to do ends its loop. There is no call for that: its shutdown command signals the process."""
+        return None if self.stopping else super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
 
     def _install_signal_handlers(self) -> None:
         return
@@ -115,11 +121,13 @@ class Rq(Blocking):
     def _stop(self, workers: list[Any], running: list[threading.Thread]) -> None:
         """A worker looks whether it should stop after each job, so each gets one more."""
         for worker in workers:
-            worker._stop_requested = True
+            worker.stopping = True
         for _ in workers:
             self.add_now({})
+        # Workers of another process may take these, so some of ours go on waiting; they end with the process.
+        deadline = time.monotonic() + STOP_TIMEOUT_S
         for thread in running:
-            thread.join(STOP_TIMEOUT_S)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     async def pending(self) -> int:
         with self.client.pipeline(transaction=False) as pipe:
