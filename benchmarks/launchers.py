@@ -83,12 +83,13 @@ def _own(name: str, environment: Mapping[str, str] | None = None, server: str = 
     return Launcher(name, Pace.FAST, command, environment or {}, server=server, rounds=rounds)
 
 
-def _python(name: str, *packages: str) -> Launcher:
+def _python(name: str, *packages: str, loop: str = "") -> Launcher:
     """A Python library in an environment of its own, since they want different versions of redis-py."""
     folder = BUILD / name
     command = (str(folder / "bin" / "python"), "-m", f"benchmarks.contenders.{name}")
     prepare = lambda: _install_python(folder, packages)  # noqa: E731
-    return Launcher(name, Pace.SLOW, command, prepare=prepare, rounds=FEWER_ROUNDS)
+    environment = {"BENCH_LOOP": loop} if loop else {}
+    return Launcher(name, Pace.SLOW, command, environment, prepare, rounds=FEWER_ROUNDS)
 
 
 def _node(name: str) -> Launcher:
@@ -152,7 +153,8 @@ LAUNCHERS = {
         _python("arq", "arq>=0.26", "hiredis>=3.2"),
         _python("saq", "saq[redis,hiredis]>=0.24", "typing-extensions", "hiredis>=3.2"),
         _python("streaq", "streaq>=6", "redis>=5", "hiredis>=3.2"),
-        _python("taskiq", "taskiq-redis>=1.1", "hiredis>=3.2"),
+        # Its worker program runs on uvloop wherever that is installed, as its extra `uv` does.
+        _python("taskiq", "taskiq-redis>=1.1", "taskiq[uv]", "hiredis>=3.2", loop="uvloop"),
         _python("docket", "pydocket>=0.15", "hiredis>=3.2"),
     )
 }

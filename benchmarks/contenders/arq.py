@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import pickle
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -59,9 +60,10 @@ class Arq(Contender):
         self, work: Work, *, concurrency: int, threads: bool = False, rate: int = 0
     ) -> AsyncIterator[None]:
         in_thread = work.function(_data)
+        loop, pool = asyncio.get_running_loop(), ThreadPoolExecutor(concurrency)
 
         async def handler(ctx: dict[Any, Any], data: Data) -> None:
-            await asyncio.to_thread(in_thread, ctx, data)
+            await loop.run_in_executor(pool, in_thread, ctx, data)
 
         self.running = Worker(
             [func(handler if threads else work.coroutine(_data), name="noop", keep_result=0)],
@@ -79,6 +81,7 @@ class Arq(Contender):
             await self.running.close()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            pool.shutdown()
 
     async def pending(self) -> int:
         if self.running is not None and self.running.jobs_failed:

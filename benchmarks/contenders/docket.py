@@ -16,9 +16,11 @@ from docket.execution import Disposition
 from benchmarks.harness.case import Case
 from benchmarks.harness.contender import Contender
 from benchmarks.harness.entry import main, package_versions
+from benchmarks.harness.failures import LoggedErrors
 from benchmarks.harness.work import Data, Work
 
 # A worker whose slots are all taken looks again only after this time; the default allows 40 jobs a second at 10.
+# Less is not possible: its blocking reads count in whole milliseconds, and 0 is for ever.
 CHECK_INTERVAL = timedelta(milliseconds=1)
 DUE_INTERVAL = timedelta(milliseconds=10)
 
@@ -39,6 +41,7 @@ class Docket(Contender):
         url = f"{case.url}?max_connections={max(1_000, case.concurrency) + 100}"
         self.library = Library(name=name, url=url, execution_ttl=timedelta(0))
         self.library.register(_no_handler, names=["noop"])
+        self.errors = LoggedErrors("docket")
         self._opened = AsyncExitStack()
 
     async def open(self) -> None:
@@ -47,6 +50,7 @@ class Docket(Contender):
 
     async def close(self) -> None:
         await self._opened.aclose()
+        self.errors.close()
 
     async def add(self, data: Data, *, delay: float = 0.0, priority: int = 0) -> None:
         when = datetime.now(UTC) + timedelta(seconds=delay) if delay > 0 else None
@@ -74,6 +78,7 @@ class Docket(Contender):
         await running
 
     async def pending(self) -> int:
+        self.errors.check()
         # A job leaves the stream when it has ended, not when a worker takes it.
         async with self.library.redis() as redis, redis.pipeline() as pipeline:
             pipeline.xlen(self.library.stream_key)

@@ -84,6 +84,8 @@ async def work_beside(contender: Contender, case: Case) -> None:
     await cue.ready()
     async with contender.worker(Work(case.count + 1), concurrency=case.concurrency):
         await cue.told()
+        # Some count failed jobs only where they ran: raise here, too.
+        await contender.pending()
     cue.report()
 
 

@@ -6,7 +6,7 @@ import { consume } from './processing.mjs';
 
 const WARM_UP_ADDS = 100;
 const SPACE_MS = 1;
-const LOAD_TICK_MS = 2;
+const LOAD_TICK_MS = 1;
 const RECOVERY_LIMIT_MS = 150_000;
 
 // From add to handler start, between two processes. `rate` 0: idle, adds about 1 ms apart.
@@ -34,7 +34,7 @@ async function addSpaced(queue, count) {
   }
 }
 
-// Every 2 ms the adds that are due, at once; what is late is not skipped.
+// Every millisecond the adds that are due, at once; what is late is not skipped.
 async function addAtRate(queue, count, rate) {
   const [began, adds] = [nowUs(), []];
   while (adds.length < count) {
