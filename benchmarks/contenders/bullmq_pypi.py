@@ -19,6 +19,8 @@ from benchmarks.harness.work import Data, Work
 # Given to the worker, not to every job: that keeps BullMQ's records small.
 KEEP = {"removeOnComplete": {"count": 1_000}, "removeOnFail": {"count": 10_000}}
 CONNECTIONS = 20
+# Where jobs come one by one, an idle worker asks for more with all connections at once, and a job waits behind that.
+ONE_BY_ONE = frozenset({"latency", "delayed", "rate_limit", "redis_cpu_paced", "worker_idle", "recovery"})
 
 
 class BullmqPypi(Contender):
@@ -26,7 +28,7 @@ class BullmqPypi(Contender):
     version = package_versions("bullmq", "redis", "hiredis")
     notes = (
         "At-least-once with locks, events on, removeOnComplete 1000; a resent add stores the job twice. "
-        "Three script calls per job, through a client with 20 connections where calls come at once: its own has one. "
+        "Three script calls per job, through a client with 20 connections under full load: its own has one. "
         "Handlers must be async: threads are run_in_executor in the handler."
     )
 
@@ -36,7 +38,8 @@ class BullmqPypi(Contender):
 
     def _connection(self) -> Any:
         """What it calls a ready client. Its own has one connection, for whose lock calls at once would queue."""
-        if self.case.concurrency == 1 and self.case.scenario != "add_concurrent":
+        alone = self.case.concurrency == 1 and self.case.scenario != "add_concurrent"
+        if alone or self.case.scenario in ONE_BY_ONE:
             return self.case.url
         # No limit to a read: the worker waits in one for longer than redis-py's default.
         pool = redis.BlockingConnectionPool.from_url(
