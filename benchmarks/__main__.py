@@ -43,8 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join(report.head()))
     lab = Lab(binaries, cores, options.quick)
     for variant in variants:
-        _run_case(lab, report, variant, _entered(report, variant, entered), options.rounds)
-        report.write(path)  # after every case: an interrupted run keeps what it has
+        if able := _entered(report, variant, entered):
+            _run_case(lab, report, variant, able, options.rounds)
+            report.write(path)  # after every case: an interrupted run keeps what it has
+        else:
+            print(f"{variant.name}: none of these contenders takes part")
     print(f"written to {path}")
     return 1 if report.failures else 0
 

@@ -13,7 +13,7 @@ import redis
 
 from benchmarks.instruction_paths import DATA, FAR, KEYS, LOOP, NOW, OWNER, new_exchange
 from benchmarks.instruction_paths import Path as CountedPath
-from benchmarks.server import _command, _wait_until_up, describe, find, free_port
+from benchmarks.server import command_line, describe, find, free_port, wait_until_up
 from bullrush import Job
 from bullrush._core.factory import JobFactory
 from bullrush._core.producer import Producer
@@ -117,10 +117,14 @@ def running(folder: Path) -> Iterator[int]:
     """A server under callgrind, with its clock's tick as rare as can be; gives its port."""
     port = free_port()
     callgrind = ["valgrind", "-q", "--tool=callgrind", "--dump-before=pingCommand"]
-    command = [*callgrind, f"--callgrind-out-file={folder}/part", *_command(find("redis"), port, str(folder))]
+    command = [
+        *callgrind,
+        f"--callgrind-out-file={folder}/part",
+        *command_line(find("redis"), port, str(folder)),
+    ]
     process = subprocess.Popen([*command, "--hz", "1", "--dynamic-hz", "no"], stdout=subprocess.DEVNULL)
     try:
-        _wait_until_up(port, process)
+        wait_until_up(port, process)
         yield port
     finally:
         process.terminate()

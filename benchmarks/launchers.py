@@ -22,6 +22,7 @@ DESCRIBE_TIMEOUT_S = 30.0
 
 
 # Those whose ratio is quoted are measured most often.
+OWN_ROUNDS = {Weight.HEAD: 5, Weight.REST: 5, Weight.ONCE: 1}
 ROUNDS = {Weight.HEAD: 5, Weight.REST: 3, Weight.ONCE: 1}
 FEWER_ROUNDS = {Weight.HEAD: 3, Weight.REST: 1, Weight.ONCE: 1}
 
@@ -79,7 +80,7 @@ def _own(name: str, environment: Mapping[str, str] | None = None, server: str = 
     """bullrush or the floor, from the environment that runs the suite."""
     module = "floor" if name == "floor" else "bullrush"
     command = (sys.executable, "-m", f"benchmarks.contenders.{module}")
-    rounds = ROUNDS if name == "bullrush" else FEWER_ROUNDS
+    rounds = OWN_ROUNDS if name == "bullrush" else FEWER_ROUNDS
     return Launcher(name, Pace.FAST, command, environment or {}, server=server, rounds=rounds)
 
 

@@ -122,6 +122,8 @@ FEW = frozenset({"bullrush", "bullrush_valkey", "floor", "bullmq_node", "bullmq_
 # The floor sends single adds one by one.
 ALONE = {"floor": Pace.MEDIUM}
 BIG = frozenset({"bullrush", "bullrush_valkey", "bullmq_node"})
+# At the rate of the others these would be idle, and at theirs the others would drown.
+LOADED = frozenset({"bullrush", "bullrush_valkey", "bullrush_uvloop", "floor", "bullmq_node"})
 
 SCENARIOS = (
     Scenario(
@@ -247,23 +249,34 @@ SCENARIOS = (
         quick=("",),
     ),
     Scenario(
+        "latency_paced",
+        "add to handler start at 300 adds a second, two processes",
+        (1_000, 1_000, 1_000),
+        runs="latency",
+        figure="p50_ms",
+        saturating=False,
+        pinned=False,
+        rates=(300, 300, 300),
+        variants=_concurrency(100),
+    ),
+    Scenario(
         "latency_load",
-        "add to handler start at about half of what the contender can do, two processes",
-        (300_000, 12_000, 1_000),
+        "add to handler start under load (100,000 adds a second; 8,000 for BullMQ, 4,000 for the floor), two processes",
+        (300_000, 24_000, 12_000),
         runs="latency",
         figure="p99_ms",
         saturating=False,
         pinned=False,
-        rates=(100_000, 4_000, 300),
+        rates=(100_000, 8_000, 4_000),
         variants=_concurrency(100),
-        paces=ALONE,
+        only=LOADED,
+        paces={"floor": Pace.SLOW},
     ),
     Scenario(
         "memory",
         "server memory of a waiting job beyond its payload",
         (100_000, 50_000, 10_000),
         figure="overhead_bytes",
-        weight=Weight.ONCE,
         saturating=False,
         quick=("",),
     ),
@@ -272,7 +285,6 @@ SCENARIOS = (
         "a worker without work",
         (1, 1, 1),
         figure="rss_mb",
-        weight=Weight.ONCE,
         saturating=False,
         pinned=False,
         variants=_concurrency(10),

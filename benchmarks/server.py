@@ -45,19 +45,20 @@ def running(binary: str, cores: Cores | None) -> Iterator[int]:
     """Run a server and give its port; `cores` None leaves its place to the kernel."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        command = _command(binary, port, folder)
+        command = command_line(binary, port, folder)
         process = subprocess.Popen(
             cores.on_server_core(command) if cores else command, stdout=subprocess.DEVNULL
         )
         try:
-            _wait_until_up(port, process)
+            wait_until_up(port, process)
             yield port
         finally:
             process.kill()
             process.wait()
 
 
-def _command(binary: str, port: int, folder: str) -> list[str]:
+def command_line(binary: str, port: int, folder: str) -> list[str]:
+    """What starts a server on that port; it writes only into `folder`."""
     settings = {
         "port": str(port),
         "bind": "127.0.0.1",
@@ -70,7 +71,8 @@ def _command(binary: str, port: int, folder: str) -> list[str]:
     return [binary, *[part for name, value in settings.items() for part in (f"--{name}", value)]]
 
 
-def _wait_until_up(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_until_up(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Raises RuntimeError when the server ends, or doesn't answer within 10 s."""
     deadline = time.monotonic() + START_TIMEOUT_S
     client: redis.Redis = redis.Redis(port=port)
     while True:

@@ -203,7 +203,11 @@ def _points(series: Series) -> str:
 def _latency(measured: Measured) -> Chart | None:
     found = [
         (title, measured.case(case))
-        for title, case in (("idle", "latency_idle"), ("half load", "latency_load"))
+        for title, case in (
+            ("idle", "latency_idle"),
+            ("300 a second", "latency_paced"),
+            ("load", "latency_load"),
+        )
     ]
     panels = [(title, case) for title, case in found if measured.usable(case, OURS)]
     names = [n for n in measured.contenders if any(_percentiles(measured, case, n) for _, case in panels)]

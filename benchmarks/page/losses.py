@@ -15,6 +15,7 @@ CLOSE = 0.9
 # Figures that people look at besides the one that decides; all should be small.
 BESIDES: dict[str, tuple[str, ...]] = {
     "latency_idle": ("p99_ms", "p999_ms"),
+    "latency_paced": ("p99_ms", "p999_ms"),
     "latency_load": ("p50_ms", "p999_ms"),
     "add_sequential": ("times_ping",),
     "worker_idle": ("requests_per_s",),

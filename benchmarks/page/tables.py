@@ -37,6 +37,7 @@ COLUMNS: dict[str, str] = {
 MORE: dict[str, tuple[str, ...]] = {
     "add_sequential": ("times_ping",),
     "latency_idle": ("p50_ms", "p99_ms", "p999_ms"),
+    "latency_paced": ("p50_ms", "p99_ms", "p999_ms"),
     "latency_load": ("p50_ms", "p99_ms", "p999_ms"),
     "worker_idle": ("requests_per_s",),
     "rate_limit": ("most_in_a_second",),
@@ -59,7 +60,7 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "Latency",
         "From the start of `add` to the start of the handler, two processes.",
-        ("latency_idle", "latency_load"),
+        ("latency_idle", "latency_paced", "latency_load"),
     ),
     (
         "What a job costs",
