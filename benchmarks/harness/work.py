@@ -8,6 +8,7 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from benchmarks.harness.case import percentiles
@@ -30,6 +31,7 @@ class Work:
     done: asyncio.Event = field(default_factory=asyncio.Event)
     _ran: int = 0
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _lock: Lock = field(default_factory=Lock)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     @property
@@ -44,10 +46,14 @@ class Work:
             self.done.set()
 
     def hit_in_thread(self) -> None:
-        """Count one, in any thread: next() of a count is one step under the interpreter's lock."""
+        """Count one, in any thread: next() of a count is one step under the interpreter's lock.
+
+        `ran` is told only from the last one on, so that no two threads write it in the wrong order.
+        """
         number = next(self._numbers)
-        self._ran = number
-        if number == self.count:
+        if number >= self.count:
+            with self._lock:
+                self._ran = max(self._ran, number)
             self._loop.call_soon_threadsafe(self.done.set)
 
     def coroutine(self, data_of: DataOf) -> Callable[..., Awaitable[None]]:
