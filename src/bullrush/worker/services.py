@@ -7,81 +7,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import os
-import socket
-import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from bullrush._core.dispatch import Route
-from bullrush._core.exchange import Exchange
 from bullrush._core.session import ReplyError
 from bullrush.connection.link import Link
 from bullrush.errors import BullrushError, ConnectionLost, LeaseLost
 from bullrush.job import Job, JobBase
-from bullrush.operations.requests import Argument, read, script_frame
-from bullrush.options import Keep, WorkerSettings
+from bullrush.operations.requests import Argument, read
+from bullrush.options import WorkerSettings
+from bullrush.worker.kinds import job_kinds
 from bullrush.worker.lease import LeaseKeeper
 from bullrush.worker.listeners import Listeners
+from bullrush.worker.lookout import Lookout
 from bullrush.worker.meter import Meter
 from bullrush.worker.reaper import Reaper
+from bullrush.worker.registration import Registration, new_number
 from bullrush.worker.settler import LEASE_LOST, SHUTDOWN, Settler, Sink
+from bullrush.worker.starter import Starter
 from bullrush.worker.stats import Stats
 from bullrush.worker.stopper import Stopper
 from bullrush.worker.waker import Waker
 
 if TYPE_CHECKING:
-    from bullrush._core.frames import ScriptFrame
-    from bullrush._core.histogram import Histogram
-    from bullrush._core.protocol import DataProtocol
     from bullrush.queue import Queue
 
 logger = logging.getLogger("bullrush")
 
-COMPLETED_KEPT = 1_000
 CLOSE_LIMIT = 10.0
 # A server that does not answer is waited for elsewhere, and told of.
 KEEPER_LIMIT = 1.0
-# How long a worker that parks jobs leaves what is due to others.
-YIELD = 0.15
-
-
-class Starter(Protocol):
-    """Whatever starts claimed jobs: the compiled dispatcher, or the hands of a consumer."""
-
-    protocol: DataProtocol | None
-    context: object
-    on_active: Callable[[JobBase], object] | None
-    on_completed: Callable[[JobBase, object], object] | None
-
-    @property
-    def keeps_claims(self) -> bool:
-        """Say whether claimed jobs wait here until somebody takes them, however long that is."""
-        ...
-
-    @property
-    def waits(self) -> Histogram:
-        """µs from due to started."""
-        ...
-
-    @property
-    def runs(self) -> Histogram:
-        """µs that completed jobs ran."""
-        ...
-
-    def after_replies(self) -> None:
-        """Go on after a batch of replies."""
-        ...
-
-    def flush(self) -> None:
-        """Let the exchange send."""
-        ...
-
-    def stop_threads(self) -> None:
-        """End what belongs to it."""
-        ...
 
 
 class Services:
@@ -98,20 +55,18 @@ class Services:
         kind: tuple[type, object] | None = None,
     ) -> None:
         self.queue = queue
-        self._kind = kind or (Job, queue)
         self.loop = asyncio.get_running_loop()
         self.dispatcher: Starter
         self.on_fatal: Callable[[BaseException], None] = lambda error: None
         self._settings = settings
         self._listeners = listeners
-        self._route, self._routes = route, routes
-        self._concurrency = concurrency
         self._keys = queue.keys
-        self._codec_name = "msgpack" if queue.codec is None else queue.codec.name
+        self._registration = Registration(queue, settings)
         self._stack = contextlib.AsyncExitStack()
         self.settler = Settler(settings, listeners)
         self.sink = Sink(self.loop, listeners, self.settler)
-        self.exchange = self._make_exchange()
+        kinds = job_kinds(queue, kind or (Job, queue), route, routes)
+        self.exchange = self._registration.make_exchange(self.sink, kinds, concurrency)
         self.settler.exchange = self.sink.exchange = self.exchange
         self.exchange.after = self._after_replies
         address = queue.app.address
@@ -123,7 +78,8 @@ class Services:
         )
         self._link.on_up = self._came_up
         self._link.attach(self.exchange, self)
-        self._waker = Waker(address, self._keys, self._look, self._signalled, self._poke)
+        self._lookout = Lookout(self.loop, self.exchange, lambda: self.dispatcher.flush())
+        self._waker = Waker(address, self._keys, self._lookout.woken, self._signalled, self._poke)
         self._stopper = Stopper(self.exchange, self.settler, self.loop)
         self._reaper = Reaper(self._link, self._keys, settings.lease, listeners)
         self._meter = Meter(
@@ -133,85 +89,23 @@ class Services:
             self.exchange,
             address,
             self._keys,
-            codec_name=self._codec_name,
+            codec_name=self._registration.codec_name,
             hang_limit=settings.hang_limit / 1000,
             on_lost=lambda number: self._threadsafe(lambda: self._lease_lost_of(number)),
             on_difference=lambda: self._threadsafe(self._reopen),
         )
         self.exchange.on_opened = self._keeper.registered
         self._looked_at = self.loop.time()
-        self._due_timer: asyncio.TimerHandle | None = None
-        self._due_at = 0
         self._was_dry = False
         self._hurried = False
         self._leaving = False
-        self._parks = False
         self._cut_off_at: float | None = None
-        self._yielding_until = 0.0
         self._opened: asyncio.Future[None] = self.loop.create_future()
         self._adopting: asyncio.Task[None] | None = None
         self._cancels: set[asyncio.Task[None]] = set()
 
     def _after_replies(self) -> None:
         self.dispatcher.after_replies()
-
-    def _make_exchange(self) -> Exchange:
-        number = new_number()
-        settings = self._settings
-        keep = settings.remove_on_complete or Keep(COMPLETED_KEPT)
-        default, kinds = self._kinds()
-        return Exchange(
-            *self._frames(number),
-            default[1],
-            self.sink,
-            number=number,
-            host=self._host(),
-            codec_name=self._codec_name.encode(),
-            kind=default[0],
-            kinds=kinds,
-            concurrency=self._concurrency,
-            prefetch=-1 if settings.prefetch == "auto" else settings.prefetch,
-            lease=settings.lease,
-            keep=-1 if keep.count is None else keep.count,
-            age=-1 if keep.age is None else keep.age,
-            limit=settings.limiter.wire if settings.limiter is not None else b"",
-            own_keep=settings.remove_on_complete is not None,
-        )
-
-    def _kinds(self) -> tuple[tuple[type, object], dict[str, tuple[type, object]]]:
-        """Which class of job each handler gets."""
-        routes = self._routes
-        asynchronous = self._kind
-        route = self._route
-        if route is None and routes is None:
-            return asynchronous, {}
-        if route is not None:
-            return (self._blocking_kind() if route.blocking else asynchronous), {}
-        assert routes is not None
-        kinds = {name: self._blocking_kind() for name, route in routes.items() if route.blocking}
-        return asynchronous, kinds
-
-    def _blocking_kind(self) -> tuple[type, object]:
-        from bullrush import sync
-
-        return sync.Job, self.queue.app.sync_queue(self.queue.name)
-
-    def _frames(self, number: bytes) -> tuple[ScriptFrame, ScriptFrame]:
-        held = (self._keys.held(number.decode()),)
-        return script_frame("open", self._keys, held), script_frame("exchange", self._keys, held)
-
-    def _host(self) -> bytes:
-        return json.dumps(
-            {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "name": self._settings.name,
-                "concurrency": self._concurrency,
-                "lease": self._settings.lease,
-                "max_crashes": self._settings.max_crashes,
-                "started": int(time.time() * 1000),
-            }
-        ).encode()
 
     # Start and stop.
 
@@ -283,8 +177,7 @@ class Services:
             self._meter.stop()
             self._stopper.close()
             self.dispatcher.stop_threads()
-            if self._due_timer is not None:
-                self._due_timer.cancel()
+            self._lookout.close()
             for task in self._cancels:
                 task.cancel()
             await self.abandon()
@@ -358,13 +251,13 @@ class Services:
     def _poke(self) -> None:
         """Let our own waker look up from its list of signals."""
         number = self.exchange.number
-        frame = script_frame("signal", self._keys, (self._keys.held(number.decode()),))
+        frame = self._registration.frame("signal", number)
         task = self.loop.create_task(self._link.call(frame.call(number, b"", by_text=True)))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _retire(self) -> None:
         number = self.exchange.number
-        frame = script_frame("retire", self._keys, (self._keys.held(number.decode()),))
+        frame = self._registration.frame("retire", number)
         with contextlib.suppress(ConnectionLost, ReplyError):
             await self._link.call(frame.call(number, by_text=True), timeout=2.0)
 
@@ -378,12 +271,12 @@ class Services:
     def resume(self) -> None:
         """Claim again."""
         self.exchange.claiming = True
-        self._ask()
+        self._lookout.ask()
 
     def resize(self, concurrency: int) -> None:
         """Change the number of slots."""
         self.exchange.concurrency = concurrency
-        self._ask()
+        self._lookout.ask()
 
     @property
     def quiet(self) -> bool:
@@ -413,7 +306,7 @@ class Services:
 
     def unhandled(self, job: JobBase) -> None:
         """See Settler."""
-        self._parks = True
+        self._lookout.yields = True
         self.settler.unhandled(job)
 
     def awaitable(self, job: JobBase, value: Awaitable[object]) -> None:
@@ -428,8 +321,8 @@ class Services:
             return
         if not self._opened.done() and exchange.state == 2:
             self._opened.set_result(None)
-        if exchange.due_at and exchange.due_at != self._due_at:
-            self._wait_for_due(exchange.due_at)
+        if exchange.due_at:
+            self._lookout.wait_for_due(exchange.due_at)
         if exchange.limited and exchange.ready:
             exchange.give_back_surplus()
         if exchange.dry:
@@ -473,39 +366,6 @@ class Services:
             exchange.adopt(ids, *replies)
         self.dispatcher.after_replies()
         self.dispatcher.flush()
-
-    # Waking.
-
-    def _look(self, _token: bool) -> bool:
-        """Something may be there. Returns whether this worker will claim."""
-        exchange = self.exchange
-        if (
-            self.loop.time() < self._yielding_until
-            or not exchange.claiming
-            or exchange.running + len(exchange.ready) >= exchange.concurrency
-        ):
-            return False
-        self._ask()
-        return True
-
-    def _ask(self) -> None:
-        self.exchange.asked = True
-        self.dispatcher.flush()
-
-    def _promote(self) -> None:
-        """Leave a job that is due to others first: it may be one that nobody handles here."""
-        self._yielding_until = self.loop.time() + YIELD
-        self.exchange.promote_only = True
-        self._ask()
-        self._due_timer = self.loop.call_later(YIELD, self._ask)
-
-    def _wait_for_due(self, due_ms: int) -> None:
-        """A delayed job this worker was told of: look when its time has come."""
-        self._due_at = due_ms
-        if self._due_timer is not None:
-            self._due_timer.cancel()
-        wait = max(0.0, (due_ms - self.exchange.server_now()) / 1000 + 0.001)
-        self._due_timer = self.loop.call_later(wait, self._promote if self._parks else self._ask)
 
     # Deadlines, ten times a second (see Link).
 
@@ -565,8 +425,8 @@ class Services:
         )
         logger.error("%s", lost)
         self._cancel_running(LEASE_LOST)
-        self.exchange.start_over(number, self._host())
-        self.exchange.rebind(*self._frames(number))
+        self.exchange.start_over(number, self._registration.host(self.exchange.concurrency))
+        self.exchange.rebind(*self._registration.frames(number))
         self._waker.watch(number)
         self._listeners.emit("error", lost)
         self._reopen()
@@ -579,8 +439,3 @@ class Services:
     def _threadsafe(self, call: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(call)
-
-
-def new_number() -> bytes:
-    """Return a worker number: 40 random bits, so that no failover or restore hands one out twice."""
-    return str(int.from_bytes(os.urandom(5))).encode()
