@@ -206,7 +206,7 @@ def _latency(measured: Measured) -> Chart | None:
         for title, case in (
             ("idle", "latency_idle"),
             ("300 a second", "latency_paced"),
-            ("load", "latency_load"),
+            ("half load", "latency_load"),
         )
     ]
     panels = [(title, case) for title, case in found if measured.usable(case, OURS)]
